@@ -1,0 +1,33 @@
+"""How the command lines of this project speak to their user: one sentence for a mistake, a non-zero exit."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+EXIT_OK = 0
+EXIT_USER_ERROR = 1
+EXIT_INTERRUPTED = 130
+
+
+class UserError(Exception):
+    """A mistake of the user's; its text is one sentence that names the file and the cure."""
+
+
+def run_command(command: Callable[[], int | None]) -> int:
+    """Run a command line's body and turn what it raises into an exit status.
+
+    Args:
+        command: the body; returns an exit status, or None for success.
+
+    Returns:
+        The body's own status; 1 after a ``UserError``, whose text goes to stderr on one line; 130 after Ctrl-C.
+    """
+    try:
+        return command() or EXIT_OK
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
