@@ -1,0 +1,96 @@
+"""Reading label files and comparing where they lie in space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from scribble_conversion.console import UserError
+
+SPACING_TOLERANCE = 1e-3
+"""Relative difference of two spacings that is still rounding."""
+
+ORIGIN_TOLERANCE = 0.1
+"""Difference of two origins that is still rounding, in voxels."""
+
+DIRECTION_TOLERANCE = 1e-3
+"""Difference of two direction cosines that is still rounding."""
+
+
+@dataclass(frozen=True)
+class LabelVolume:
+    """A label file's content.
+
+    Attributes:
+        path: where it was read from.
+        labels: integer array with axes (z, y, x), or (y, x).
+        spacing: millimetres per voxel along the array's axes.
+        origin: of the first voxel, in the file's order (x, y, z).
+        direction: cosines, flat, in the file's order.
+    """
+
+    path: Path
+    labels: npt.NDArray[np.integer[Any]]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: tuple[float, ...]
+
+
+def read_labels(path: Path) -> LabelVolume:
+    """Read a label file with SimpleITK.
+
+    Args:
+        path: an image file of one channel.
+
+    Returns:
+        Its labels, rounded to integers, and its geometry.
+
+    Raises:
+        UserError: the file cannot be read or holds something else than whole numbers.
+    """
+    import SimpleITK as sitk
+
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise UserError(f"{path} cannot be read as an image") from error
+    array = sitk.GetArrayFromImage(image)
+    if array.ndim != image.GetDimension():
+        raise UserError(f"{path} has {image.GetNumberOfComponentsPerPixel()} channels; a label file has one")
+    if not np.issubdtype(array.dtype, np.integer):
+        rounded = np.rint(array)
+        if not np.array_equal(rounded, array):
+            raise UserError(f"{path} holds values that are no whole numbers, so it is no label file")
+        array = rounded.astype(np.int64)
+    return LabelVolume(path, array, tuple(image.GetSpacing()[::-1]), tuple(image.GetOrigin()), image.GetDirection())
+
+
+def check_same_geometry(prediction: LabelVolume, reference: LabelVolume) -> None:
+    """Make sure two label files lie on one grid.
+
+    Raises:
+        UserError: shape, spacing, origin or direction differ by more than rounding.
+    """
+    if prediction.labels.shape != reference.labels.shape:
+        _raise_mismatch("shape", prediction, reference, prediction.labels.shape, reference.labels.shape)
+    step = np.asarray(reference.spacing)
+    if not np.allclose(prediction.spacing, step, rtol=SPACING_TOLERANCE, atol=0.0):
+        _raise_mismatch("spacing", prediction, reference, prediction.spacing, reference.spacing)
+    offset = np.abs(np.subtract(prediction.origin, reference.origin))
+    if np.any(offset > ORIGIN_TOLERANCE * step.min()):
+        _raise_mismatch("origin", prediction, reference, prediction.origin, reference.origin)
+    if not np.allclose(prediction.direction, reference.direction, rtol=0.0, atol=DIRECTION_TOLERANCE):
+        _raise_mismatch("direction", prediction, reference, prediction.direction, reference.direction)
+
+
+def _raise_mismatch(
+    what: str, prediction: LabelVolume, reference: LabelVolume, got: tuple[float, ...], expected: tuple[float, ...]
+) -> None:
+    raise UserError(
+        f"{prediction.path} and its reference {reference.path} differ in {what}: "
+        f"expected {tuple(round(value, 4) for value in expected)}, got {tuple(round(value, 4) for value in got)}"
+    )
