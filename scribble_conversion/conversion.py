@@ -1,0 +1,157 @@
+"""From a ``Source`` to a dataset in nnU-Net's folders: the one writer behind all readers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
+
+from scribble_conversion.case import CaseJob, CaseResult, convert_case
+from scribble_conversion.console import UserError
+from scribble_conversion.parallel import number_of_processes, run_all, terminated_like_interrupted
+from scribble_conversion.patients import PatientRanges, hold_out
+from scribble_conversion.source import Case, Source, name_some
+from scribble_conversion.splits import FIVE_FOLD, Fold, make_folds
+from scribble_conversion.target import SPLITS_FILE, Target, choose_target, staged_dataset
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user decides about a conversion, whatever the source format.
+
+    Attributes:
+        dataset_id: nnU-Net's dataset id, 1 to 999.
+        name: the part of the dataset's name after the id.
+        split: ``five-fold``, ``maag``, or the path of a JSON file.
+        test_patients: patients to hold out, e.g. ``81-100,5``.
+        processes: how many processes; None for nnU-Net's default.
+        overwrite: whether a dataset of the same id and name may be replaced.
+    """
+
+    dataset_id: int
+    name: str
+    split: str = FIVE_FOLD
+    test_patients: str = ""
+    processes: int | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion did.
+
+    Attributes:
+        source: what was converted.
+        target: where it is now.
+        training: cases in ``imagesTr`` and ``labelsTr``.
+        held_out: cases in ``imagesTs``.
+        folds: the folds in ``splits_final.json``.
+        voxels: scribbled voxels per label over all training cases, the ignore label last.
+        was_preprocessed: whether nnU-Net had preprocessed the dataset that this one replaced.
+    """
+
+    source: Source
+    target: Target
+    training: tuple[Case, ...]
+    held_out: tuple[Case, ...]
+    folds: tuple[Fold, ...]
+    voxels: tuple[int, ...]
+    was_preprocessed: bool
+
+
+def convert(source: Source, options: Options) -> Conversion:
+    """Check, remap and write a dataset, and put it where nnU-Net looks for it.
+
+    Args:
+        source: what a reader found.
+        options: what the user decided.
+
+    Returns:
+        An account of it.
+
+    Raises:
+        UserError: for every mistake in the data or the options; nothing is left behind then.
+    """
+    target = choose_target(options.dataset_id, options.name, options.overwrite)
+    training, held_out = hold_out(source.cases, PatientRanges.parse(options.test_patients))
+    _check_pairs(training, held_out)
+    folds = make_folds(training, options.split)
+    processes = number_of_processes(options.processes, len(source.cases))
+    was_preprocessed = target.is_preprocessed
+    splits = json.dumps([fold.as_json() for fold in folds], indent=4) + "\n"
+    with terminated_like_interrupted(), staged_dataset(target, splits) as folder:
+        jobs = _jobs(source, training, held_out, folder)
+        results = run_all(convert_case, jobs, processes, "converting")
+        _write_dataset_json(source, target, options, len(training), folder)
+        (folder / SPLITS_FILE).write_text(splits, encoding="utf-8")
+    return Conversion(
+        source=source,
+        target=target,
+        training=tuple(training),
+        held_out=tuple(held_out),
+        folds=tuple(folds),
+        voxels=_total(results),
+        was_preprocessed=was_preprocessed,
+    )
+
+
+def _check_pairs(training: Sequence[Case], held_out: Sequence[Case]) -> None:
+    """Refuse images without scribbles (unless held out) and scribbles without images."""
+    orphans = {case.identifier for case in (*training, *held_out) if not case.images}
+    if orphans:
+        raise UserError(
+            f"{len(orphans)} scribbles have no image ({name_some(orphans)}); "
+            "add the images to the folder of --images, or leave those scribbles out"
+        )
+    bare = {case.identifier for case in training if case.scribble is None}
+    if bare:
+        raise UserError(
+            f"{len(bare)} images have no scribble ({name_some(bare)}); add the scribbles to the folder or archive of "
+            "--scribbles, or hold those patients out with --test-patients"
+        )
+
+
+def _jobs(source: Source, training: Sequence[Case], held_out: Sequence[Case], folder: Path) -> list[CaseJob]:
+    """Make the folders that will be filled, and the work that fills them."""
+    names = {"imagesTr", "labelsTr"}
+    names |= {"labelsTr_dense"} if any(case.dense for case in training) else set()
+    names |= {"imagesTs"} if held_out else set()
+    names |= {"labelsTs"} if any(case.dense for case in held_out) else set()
+    for name in names:
+        (folder / name).mkdir()
+    return [
+        CaseJob(case, folder, source.scribble_codes, source.dense_codes, held_out=is_test)
+        for cases, is_test in ((training, False), (held_out, True))
+        for case in cases
+    ]
+
+
+def _write_dataset_json(source: Source, target: Target, options: Options, cases: int, folder: Path) -> None:
+    """Write ``dataset.json``; nnU-Net copies the keys it does not know."""
+    generate_dataset_json(
+        str(folder),
+        channel_names={str(index): name for index, name in enumerate(source.channel_names)},
+        labels=source.labels_with_ignore,
+        num_training_cases=cases,
+        file_ending=source.file_ending,
+        dataset_name=target.name,
+        reference=source.reference,
+        description=source.description,
+        license=source.licence,
+        converted_by="nnUNetv2_convert_scribbles",
+        overwrite_image_reader_writer="SimpleITKIO",
+        scribbles={
+            "source_format": source.format,
+            "unlabelled": source.ignore_value,
+            "split": Path(options.split).name,
+            "test_patients": options.test_patients,
+            "dense_labels": "labelsTr_dense" if (folder / "labelsTr_dense").is_dir() else None,
+        },
+    )
+
+
+def _total(results: Sequence[CaseResult]) -> tuple[int, ...]:
+    return tuple(map(sum, zip(*(result.voxels for result in results if result.voxels), strict=True)))

@@ -1,0 +1,125 @@
+"""Finding source files: folders walked with care, archives unpacked without trusting the paths inside."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from scribble_conversion.console import UserError
+
+MAX_DEPTH = 4
+"""Folders below the given one that are searched; the official ACDC archive needs two."""
+MAX_MEMBER_BYTES = 2**30
+"""An archive member that claims to be larger is refused: no scribble is, but a zip bomb may be."""
+NIFTI_ENDINGS = (".nii.gz", ".nii")
+
+
+def is_junk(name: str) -> bool:
+    """Tell whether a file or folder name is an operating system's litter (``._x``, ``.DS_Store``, ``__MACOSX``)."""
+    return name.startswith(".") or name in {"__MACOSX", "Thumbs.db", "desktop.ini"}
+
+
+def find_files(folder: Path, depth: int = MAX_DEPTH) -> list[Path]:
+    """List the files in ``folder`` and the folders below it, symbolic links followed, junk left out.
+
+    Args:
+        folder: an existing folder.
+        depth: how many levels of folders below it are searched, so that links in circles end.
+
+    Returns:
+        The files, ordered by path.
+
+    Raises:
+        UserError: if a folder cannot be listed.
+    """
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not is_junk(entry.name))
+    except OSError as error:
+        raise UserError(f"{folder} cannot be listed ({error.strerror}); check the path and its permissions") from error
+    found = [entry for entry in entries if entry.is_file()]
+    if depth > 0:
+        for entry in entries:
+            if entry.is_dir():
+                found.extend(find_files(entry, depth - 1))
+    return found
+
+
+def require_folder(path: Path, option: str) -> Path:
+    """Return ``path`` if it is a folder; raise a ``UserError`` that names ``option`` otherwise."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give an existing folder with {option}")
+    if not path.is_dir():
+        raise UserError(f"{path} is not a folder; give a folder with {option}")
+    return path
+
+
+@contextmanager
+def opened_folder(path: Path, option: str) -> Iterator[Path]:
+    """Give a folder with the files of ``path``, which is a folder or a zip archive.
+
+    An archive is unpacked into a temporary folder that is removed at the end.
+
+    Args:
+        path: folder or ``.zip`` file.
+        option: the command line option that named it, for messages.
+
+    Yields:
+        The folder to read from.
+
+    Raises:
+        UserError: if ``path`` is missing, or no folder and no sound archive.
+    """
+    if not path.is_file():
+        yield require_folder(path, option)
+        return
+    with tempfile.TemporaryDirectory(prefix="scribbles_") as temporary:
+        unpack_nifti(path, Path(temporary))
+        yield Path(temporary)
+
+
+def unpack_nifti(archive: Path, folder: Path) -> None:
+    """Unpack the NIfTI files of a zip archive, all flat into ``folder``: no path of the archive's is ever used.
+
+    Args:
+        archive: the zip file.
+        folder: an existing, empty folder.
+
+    Raises:
+        UserError: if the archive is damaged or encrypted, if a path in it points outside, if a member is larger than
+            ``MAX_MEMBER_BYTES``, or if two members have the same file name.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            for member in opened.infolist():
+                path = PurePosixPath(member.filename.replace("\\", "/"))
+                if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+                    raise UserError(
+                        f"{archive} holds a path that points outside of it ({member.filename}); "
+                        "download the archive again from its source"
+                    )
+                if member.is_dir() or any(map(is_junk, path.parts)) or not path.name.endswith(NIFTI_ENDINGS):
+                    continue
+                _unpack_member(opened, member, folder / path.name, archive)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise UserError(f"{archive} is not a sound zip archive ({error}); download it again") from error
+    except RuntimeError as error:  # zipfile's way to say that a member is encrypted
+        raise UserError(f"{archive} cannot be unpacked ({error}); unpack it and give the folder instead") from error
+
+
+def _unpack_member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, archive: Path) -> None:
+    if member.file_size > MAX_MEMBER_BYTES:
+        raise UserError(
+            f"{archive} holds {member.filename} of {member.file_size:,} bytes, too large for scribbles; "
+            "check the archive, or unpack it and give the folder instead"
+        )
+    if target.exists():
+        raise UserError(
+            f"{archive} holds {target.name} more than once; unpack it, keep one of them and give the folder instead"
+        )
+    with opened.open(member) as source, target.open("wb") as sink:
+        shutil.copyfileobj(source, sink)

@@ -1,0 +1,152 @@
+"""Reading volumes so that damage is noticed, and writing labels into exactly the image's geometry."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from scribble_conversion.console import UserError
+
+SPACING_TOLERANCE = 1e-3
+"""Relative difference of spacings that is header rounding."""
+ORIGIN_TOLERANCE = 1e-2
+"""Difference of origins, in voxels (of the largest spacing), that is header rounding."""
+DIRECTION_TOLERANCE = 1e-3
+"""Difference of direction cosines that is header rounding."""
+_CHUNK = 2**20
+
+
+@contextmanager
+def quiet_sitk() -> Iterator[None]:
+    """Keep SimpleITK's warnings (ACDC's sform scales) off the terminal; errors are still raised."""
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+def check_complete(path: Path) -> None:
+    """Check that a NIfTI file is whole: SimpleITK silently fills up what a truncated one lacks.
+
+    Args:
+        path: a ``.nii`` or ``.nii.gz`` file.
+
+    Raises:
+        UserError: if it cannot be read, is no NIfTI file, fails its checksum, or holds fewer voxels than its header
+            says.
+    """
+    try:
+        header = _load(path).header
+        voxels = int(np.prod(header.get_data_shape(), dtype=np.int64))
+        expected = int(header.get_data_offset()) + voxels * header.get_data_dtype().itemsize
+        size = 0
+        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                size += len(chunk)
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
+    except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError) as error:
+        raise UserError(f"{path} is damaged or no NIfTI file ({error}); download or export it again") from error
+    if size < expected:
+        raise UserError(
+            f"{path} is truncated (expected {expected:,} bytes of header and voxels, got {size:,}); "
+            "download or export it again"
+        )
+
+
+def read_volume(path: Path) -> sitk.Image:
+    """Read a 3D volume of real numbers, as nnU-Net will read it.
+
+    Args:
+        path: a ``.nii`` or ``.nii.gz`` file.
+
+    Returns:
+        The image; spacing in mm.
+
+    Raises:
+        UserError: if the file is damaged or truncated, not 3D, or its voxels are not single real numbers.
+    """
+    check_complete(path)
+    try:
+        with quiet_sitk():
+            image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ")
+        raise UserError(f"{path} cannot be read as an image ({reason}); download or export it again") from error
+    if image.GetDimension() != 3:
+        raise UserError(
+            f"{path} has {image.GetDimension()} dimensions, expected 3; give one volume per file, not a series or slice"
+        )
+    if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
+        raise UserError(
+            f"{path} holds {image.GetPixelIDTypeAsString()} voxels, expected single real numbers; "
+            "export it again as a grey-value volume"
+        )
+    return image
+
+
+def geometry_difference(label: sitk.Image, image: sitk.Image) -> str | None:
+    """Compare the geometry of a label with its image's, header rounding forgiven.
+
+    Returns:
+        None where they agree, else the first difference in words.
+    """
+    if label.GetSize() != image.GetSize():
+        return f"size (label {label.GetSize()}, image {image.GetSize()})"
+    spacing = np.asarray(image.GetSpacing())
+    if not np.allclose(label.GetSpacing(), spacing, rtol=SPACING_TOLERANCE, atol=0):
+        return f"spacing (label {_rounded(label.GetSpacing())} mm, image {_rounded(spacing)} mm)"
+    if not np.allclose(label.GetOrigin(), image.GetOrigin(), rtol=0, atol=ORIGIN_TOLERANCE * spacing.max()):
+        return f"origin (label {_rounded(label.GetOrigin())} mm, image {_rounded(image.GetOrigin())} mm)"
+    if not np.allclose(label.GetDirection(), image.GetDirection(), rtol=0, atol=DIRECTION_TOLERANCE):
+        return f"direction (label {_rounded(label.GetDirection())}, image {_rounded(image.GetDirection())})"
+    return None
+
+
+def copy_image(source: Path, target: Path) -> None:
+    """Copy a NIfTI file byte by byte; one that is not compressed yet is compressed on the way."""
+    if source.name.endswith(".gz"):
+        shutil.copyfile(source, target)
+    else:
+        with source.open("rb") as stream, gzip.open(target, "wb", compresslevel=1) as sink:
+            shutil.copyfileobj(stream, sink)
+
+
+def write_label(array: npt.NDArray[np.uint8], image: Path, target: Path) -> None:
+    """Write a label volume under a copy of its image's header, so that every reader sees the same geometry.
+
+    Args:
+        array: labels, axes (z, y, x) as SimpleITK's arrays have them.
+        image: the NIfTI file whose geometry it has.
+        target: the ``.nii.gz`` file to write.
+    """
+    original = _load(image)
+    header = original.header.copy()
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    type(original)(array.transpose(2, 1, 0), None, header).to_filename(target)
+
+
+def _load(path: Path) -> nibabel.Nifti1Image:
+    """Open a NIfTI-1 or NIfTI-2 file; its voxels are not read."""
+    image = nibabel.load(path)
+    if not isinstance(image, nibabel.Nifti1Image):  # NIfTI-2 images are, too
+        raise ImageFileError(f"it is of type {type(image).__name__}")
+    return image
+
+
+def _rounded(values: npt.ArrayLike) -> tuple[float, ...]:
+    return tuple(round(float(value), 4) for value in np.asarray(values))

@@ -1,0 +1,103 @@
+"""Work spread over processes that stops at the first error and at Ctrl-C."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from threading import current_thread, main_thread
+from types import FrameType
+from typing import TypeVar
+
+import SimpleITK as sitk
+from tqdm import tqdm
+
+from scribble_conversion.console import UserError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+DEFAULT_PROCESSES = 8
+DEFAULT_PROCESSES_VARIABLE = "nnUNet_def_n_proc"
+
+
+def number_of_processes(asked: int | None, jobs: int) -> int:
+    """Choose how many processes to use.
+
+    Args:
+        asked: the user's ``-np``; None for nnU-Net's default (the variable ``nnUNet_def_n_proc``, else 8).
+        jobs: how many jobs there are.
+
+    Returns:
+        At least 1, at most one per job; the default is also at most one per core.
+
+    Raises:
+        UserError: if the number asked for, or the variable, is not a positive integer.
+    """
+    if asked is not None:
+        if asked < 1:
+            raise UserError(f"-np has to be at least 1, got {asked}")
+        return min(asked, max(jobs, 1))
+    text = os.environ.get(DEFAULT_PROCESSES_VARIABLE, str(DEFAULT_PROCESSES))
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise UserError(
+            f"{DEFAULT_PROCESSES_VARIABLE} has to be a positive integer, got '{text}'; correct that variable"
+        )
+    return min(int(text), max(jobs, 1), os.cpu_count() or 1)
+
+
+def run_all(function: Callable[[Job], Result], jobs: Sequence[Job], processes: int, title: str) -> list[Result]:
+    """Apply ``function`` to all jobs, with a progress bar where stderr is a terminal.
+
+    Args:
+        function: a module's function; it and the jobs have to be picklable.
+        jobs: its arguments.
+        processes: how many processes; with 1 everything happens in this one.
+        title: what the progress bar says.
+
+    Returns:
+        The results in the order of the jobs.
+
+    Raises:
+        UserError: if a worker process dies.
+        BaseException: the first that a job raises; no job runs any more when it arrives.
+    """
+    if processes == 1:
+        return [function(job) for job in tqdm(jobs, desc=title, disable=None)]
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker)
+    try:
+        futures = [executor.submit(function, job) for job in jobs]
+        for future in tqdm(as_completed(futures), desc=title, total=len(futures), disable=None):
+            future.result()
+        return [future.result() for future in futures]
+    except BrokenProcessPool as error:
+        raise UserError("a worker process died, perhaps for want of memory; use fewer processes (-np 1)") from error
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM raise ``KeyboardInterrupt`` like Ctrl-C does, so that cleaning up happens; then restore it."""
+    if current_thread() is not main_thread():  # only there may a signal's handler be set
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent process and use one thread per process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

@@ -1,0 +1,86 @@
+"""What a reader hands over: the cases it found and what the codes in their files mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+IGNORE_NAME = "ignore"
+"""nnU-Net's name for the label of unlabelled voxels; it has to carry the highest integer."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image with what is known about it.
+
+    Attributes:
+        identifier: name of the case in nnU-Net, e.g. ``patient021_frame01``.
+        patient: whose image it is, e.g. ``patient021``; splits never part the cases of one patient.
+        images: one file per channel.
+        scribble: file of the scribbles, None where there is none.
+        dense: file of the dense reference, None where there is none.
+    """
+
+    identifier: str
+    patient: str
+    images: tuple[Path, ...]
+    scribble: Path | None = None
+    dense: Path | None = None
+
+    @property
+    def patient_number(self) -> int | None:
+        """The number that ends the patient's name (21 for ``patient021``), None where there is none."""
+        digits = re.search(r"(\d+)$", self.patient)
+        return int(digits.group(1)) if digits else None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset as found on disk, before anything has been read.
+
+    Attributes:
+        format: the reader's name, recorded in ``dataset.json``.
+        cases: the cases found, ordered by identifier.
+        channel_names: one name per channel, as nnU-Net wants them.
+        labels: name to integer in the converted dataset, consecutive from ``background`` = 0; without ``ignore``.
+        scribble_codes: code in a scribble file to the integer written; unlabelled goes to ``ignore_value``.
+        dense_codes: code in a dense file to the integer written.
+        description: what the dataset is, one sentence.
+        reference: where it was published.
+        licence: under which terms.
+    """
+
+    format: str
+    cases: tuple[Case, ...]
+    channel_names: tuple[str, ...]
+    labels: dict[str, int]
+    scribble_codes: dict[int, int]
+    dense_codes: dict[int, int]
+    description: str = ""
+    reference: str = ""
+    licence: str = ""
+    file_ending: str = field(default=".nii.gz")
+
+    @property
+    def ignore_value(self) -> int:
+        """The integer of unlabelled voxels: one above the highest label, as nnU-Net demands."""
+        return max(self.labels.values()) + 1
+
+    @property
+    def labels_with_ignore(self) -> dict[str, int]:
+        """Name to integer as ``dataset.json`` declares them."""
+        return {**self.labels, IGNORE_NAME: self.ignore_value}
+
+
+def count_patients(cases: Iterable[Case]) -> int:
+    """Count the patients among ``cases``."""
+    return len({case.patient for case in cases})
+
+
+def name_some(names: Iterable[str], most: int = 3) -> str:
+    """List the first few of ``names`` for a message, e.g. ``a, b, c and 7 more``."""
+    ordered = sorted(names)
+    listed = ", ".join(ordered[:most])
+    return f"{listed} and {len(ordered) - most} more" if len(ordered) > most else listed

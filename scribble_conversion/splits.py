@@ -1,0 +1,176 @@
+"""Folds by patient, in the form of nnU-Net's ``splits_final.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scribble_conversion.console import UserError
+from scribble_conversion.source import Case, name_some
+
+FIVE_FOLD = "five-fold"
+MAAG = "maag"
+PUBLISHED_FOLDS = 5
+PATIENTS_PER_FOLD = 20
+"""Fold k of WSL4MIS, TriMix, DMPLS and PCLMix validates on patients 20 k + 1 to 20 k + 20."""
+MAAG_PATIENTS = frozenset({5, 10, 24, 30, 36, 39, 41, 60, 64, 72, 73, 77, 78, 80, 82})
+"""Test patients of MAAG and ScribbleBench."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold.
+
+    Attributes:
+        title: what it is, for people.
+        train: identifiers of the cases to train with, sorted.
+        val: identifiers of the cases to validate with, sorted.
+    """
+
+    title: str
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+
+    def as_json(self) -> dict[str, list[str]]:
+        """The fold as nnU-Net stores it."""
+        return {"train": list(self.train), "val": list(self.val)}
+
+
+def make_folds(cases: Sequence[Case], choice: str) -> list[Fold]:
+    """Make the folds a user asked for.
+
+    Args:
+        cases: the cases to train with; cases held out are not among them.
+        choice: ``five-fold``, ``maag``, or the path of a JSON file.
+
+    Returns:
+        At least one fold; none of them without training or validation cases.
+
+    Raises:
+        UserError: if the choice does not fit the cases.
+    """
+    if choice == FIVE_FOLD:
+        return five_fold(cases)
+    if choice == MAAG:
+        return maag(cases)
+    return read_folds(Path(choice), cases)
+
+
+def five_fold(cases: Sequence[Case]) -> list[Fold]:
+    """Five folds of 20 consecutive patients by patient number, as published.
+
+    A published fold none of whose patients is there would have nothing to validate with, which nnU-Net cannot train;
+    it is left out, the others keep their order, and their titles say which published fold they are.
+
+    Raises:
+        UserError: if a patient has no number from 1 to 100, or if fewer than two of the published folds have patients.
+    """
+    highest = PUBLISHED_FOLDS * PATIENTS_PER_FOLD
+    unknown = {case.patient for case in cases if not 1 <= (case.patient_number or 0) <= highest}
+    if unknown:
+        raise UserError(
+            f"the published five folds end with patient {highest}, but there is {name_some(unknown)}; "
+            "hold them out with --test-patients or give a JSON file with --split"
+        )
+    folds = []
+    for index in range(PUBLISHED_FOLDS):
+        first, last = index * PATIENTS_PER_FOLD + 1, (index + 1) * PATIENTS_PER_FOLD
+        val = {case.patient for case in cases if first <= (case.patient_number or 0) <= last}
+        if val:
+            title = f"published fold {index + 1} of {PUBLISHED_FOLDS}, patients {first} to {last}"
+            folds.append(_fold(title, cases, val))
+    if len(folds) < 2:
+        raise UserError(
+            f"the published five folds need patients of at least two of them, but all {len(cases)} cases are "
+            f"{folds[0].title if folds else 'missing'}; give a JSON file with --split"
+        )
+    return folds
+
+
+def maag(cases: Sequence[Case]) -> list[Fold]:
+    """One fold that validates on the 15 test patients of MAAG and ScribbleBench, those that are there.
+
+    Raises:
+        UserError: if none of them is there, or nobody else.
+    """
+    val = {case.patient for case in cases if case.patient_number in MAAG_PATIENTS}
+    if not val or all(case.patient in val for case in cases):
+        raise UserError(
+            f"the maag split needs both some of its test patients ({', '.join(map(str, sorted(MAAG_PATIENTS)))}) and "
+            "others to train with; give a JSON file with --split"
+        )
+    return [_fold("MAAG test patients", cases, val)]
+
+
+def read_folds(path: Path, cases: Sequence[Case]) -> list[Fold]:
+    """Read folds from a file in the form of ``splits_final.json``.
+
+    Args:
+        path: JSON, a list of ``{"train": […], "val": […]}``; entries are case identifiers, patient names or patient
+            numbers.
+        cases: the cases to train with.
+
+    Raises:
+        UserError: if the file is missing or has another form, names somebody unknown or held out, or puts a patient
+            on both sides of a fold.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); give {FIVE_FOLD}, {MAAG} or an existing JSON file with --split"
+        ) from error
+    except ValueError as error:  # JSON or UTF-8
+        raise UserError(f"{path} is no valid JSON ({error}); write a list of folds with train and val") from error
+    if not isinstance(content, list) or not content or not all(map(_is_fold, content)):
+        raise UserError(f'{path} has to be a list of folds like {{"train": ["patient021"], "val": ["patient022"]}}')
+    members = _members(cases)
+    patients = {case.identifier: case.patient for case in cases}
+    folds = []
+    for index, entry in enumerate(content):
+        sides = {side: _resolve(entry[side], members, f"{path}, fold {index}, {side}") for side in ("train", "val")}
+        shared = {patients[name] for name in sides["train"]} & {patients[name] for name in sides["val"]}
+        if shared:
+            raise UserError(
+                f"{path} has {name_some(shared)} in train and in val of fold {index}; "
+                "keep all cases of a patient on one side"
+            )
+        folds.append(Fold(f"from {path.name}", tuple(sorted(sides["train"])), tuple(sorted(sides["val"]))))
+    return folds
+
+
+def _fold(title: str, cases: Sequence[Case], val: set[str]) -> Fold:
+    """The fold that validates on the patients ``val`` and trains with all others."""
+    return Fold(
+        title=title,
+        train=tuple(sorted(case.identifier for case in cases if case.patient not in val)),
+        val=tuple(sorted(case.identifier for case in cases if case.patient in val)),
+    )
+
+
+def _is_fold(entry: object) -> bool:
+    return isinstance(entry, dict) and all(isinstance(entry.get(side), list) for side in ("train", "val"))
+
+
+def _members(cases: Sequence[Case]) -> dict[str, set[str]]:
+    """Every name a case may be called by (its own, its patient's, the patient's number), to case identifiers."""
+    members: dict[str, set[str]] = {}
+    for case in cases:
+        for name in {case.identifier, case.patient, str(case.patient_number)}:
+            members.setdefault(name, set()).add(case.identifier)
+    return members
+
+
+def _resolve(entries: Sequence[object], members: Mapping[str, set[str]], place: str) -> set[str]:
+    """The identifiers that ``entries`` stand for."""
+    unknown = {str(entry) for entry in entries if isinstance(entry, bool) or str(entry) not in members}
+    if unknown:
+        raise UserError(
+            f"{place} names {name_some(unknown)}, not among the cases to train with (missing, or held out by "
+            "--test-patients); remove them or write case identifiers, patient names or numbers that are"
+        )
+    if not entries:
+        raise UserError(f"{place} is empty; nnU-Net needs cases on both sides")
+    return set().union(*(members[str(entry)] for entry in entries))

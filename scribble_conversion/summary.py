@@ -1,0 +1,57 @@
+"""What a conversion says at its end."""
+
+from __future__ import annotations
+
+from scribble_conversion.conversion import Conversion
+from scribble_conversion.source import IGNORE_NAME, count_patients
+
+
+def summarise(conversion: Conversion) -> str:
+    """Tell what was written and what to do next.
+
+    Returns:
+        Several lines: cases, patients, folds, the share of each label, the next command.
+    """
+    lines = [
+        f"{conversion.target.raw}",
+        f"training: {len(conversion.training)} cases of {count_patients(conversion.training)} patients, "
+        f"{_with_dense(conversion.training)} with dense labels (labelsTr_dense)",
+    ]
+    if conversion.held_out:
+        lines.append(
+            f"held out: {len(conversion.held_out)} cases of {count_patients(conversion.held_out)} patients (imagesTs), "
+            f"{_with_dense(conversion.held_out)} with dense labels (labelsTs)"
+        )
+    lines += [
+        f"fold {index}: {len(fold.train)} cases to train, {len(fold.val)} to validate ({fold.title})"
+        for index, fold in enumerate(conversion.folds)
+    ]
+    lines.append(f"voxels: {_shares(conversion)}")
+    lines += _warnings(conversion)
+    clean = " --clean" if conversion.was_preprocessed else ""
+    lines.append(f"next: nnUNetv2_plan_and_preprocess -d {conversion.target.identifier}{clean}")
+    return "\n".join(lines)
+
+
+def _with_dense(cases: tuple[object, ...]) -> int:
+    return sum(getattr(case, "dense", None) is not None for case in cases)
+
+
+def _shares(conversion: Conversion) -> str:
+    total = sum(conversion.voxels)
+    return ", ".join(
+        f"{'unlabelled' if name == IGNORE_NAME else name} {100 * conversion.voxels[value] / total:.2f} %"
+        for name, value in conversion.source.labels_with_ignore.items()
+    )
+
+
+def _warnings(conversion: Conversion) -> list[str]:
+    """Things that are no mistake but will disappoint."""
+    source = conversion.source
+    missing = [name for name, value in source.labels.items() if not conversion.voxels[value]]
+    lines = [f"warning: {name} is never scribbled, so it cannot be learned" for name in missing]
+    if not conversion.voxels[source.ignore_value]:
+        lines.append("warning: no voxel is unlabelled, so these are dense labels rather than scribbles")
+    if conversion.was_preprocessed:
+        lines.append("warning: what nnU-Net preprocessed before is out of date; preprocess again before training")
+    return lines
