@@ -1,0 +1,118 @@
+"""Every hyper-parameter of the method, with its source. A user overrides them in the plans file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class PCLMixConfig:
+    """Hyper-parameters of ``nnUNetTrainerPCLMix``; the defaults are the preset ``default``.
+
+    Lengths and starts are fractions of the training length. "published" names the value of Lei et al., ICIC 2024.
+
+    To override, put ``"pclmix": {"preset": "published", "box_fraction": 0.3}`` into the plans file, at its top level or in
+    a configuration (which wins); checkpoints then record it.
+    """
+
+    preset: str = "default"
+    seed: int | None = None  # seeds torch, numpy and the loader's workers; None: fresh randomness, as nnU-Net
+
+    # Loader
+    patch_fraction: float = 0.5  # patches drawn per step over the planned batch; each gets a mixed twin, so 0.5 keeps the
+    # number of images through the network and the memory the plan was made for. published: 1 (12 slices and 12 mixed)
+    box_fraction: float = 0.2  # share of the patch a mix box covers; published
+    padding_as_ignore: bool = True  # voxels outside the image are unlabelled instead of background
+
+    # Networks
+    auxiliary_width_ratio: float = 0.5  # width of the Swin decoder over the encoder's; published: 96 at stride 4
+    auxiliary_depth: int = 2  # published
+    auxiliary_window: int = 7  # published
+    auxiliary_drop_path: float = 0.1  # published
+    embedding_dimension: int = 128
+    embedding_stride: int = 8  # published
+
+    # Supervision by scribbles
+    main_supervision: Literal["dice_ce", "ce"] = "dice_ce"  # nnU-Net's partial Dice + CE; published: ce
+    original_weight: float = 0.5  # of the supervised loss on the patches; published: 1
+    mixed_weight: float = 0.5  # of the supervised loss on the mixed twins; published: 1
+    auxiliary_weight: float = 0.4  # of the auxiliary decoder in all terms; published
+
+    # Mix consistency
+    mix_consistency_weight: float = 1.0  # published
+    mix_consistency_start: float = 0.0
+    mix_consistency_ramp: float = 1.0  # length of the ramp; published: 0, full strength from the first step
+    mix_consistency_dice: float = 0.0  # weight of Dice beside cross-entropy; published: 0
+    mix_consistency_certain_only: bool = False  # leave uncertain pseudo-labels out; published: False
+
+    # Cross-decoder consistency
+    decoder_consistency_weight: float = 1.0
+    decoder_consistency_start: float = 0.0
+    decoder_consistency_ramp: float = 1.0  # published: exp(-5 (1 - t/T')^2)
+    decoder_consistency_on_logits: bool = False  # published: True
+
+    # Pixel contrast
+    contrast_weight: float = 0.1  # published
+    contrast_start: float = 1 / 60  # published
+    contrast_exponent: float = 0.9  # published
+    contrast_temperature: float = 0.07  # published
+    contrast_views: int = 100  # anchors per image and class; published
+    contrast_anchors: int = 1024  # in all; published
+    queue_length: int = 500  # class means per class; published
+    uncertainty_start: float = 0.75  # published: (0.75 + 0.25 ramp) ln 2
+
+    # Optimiser; None keeps nnU-Net's (SGD 0.01, momentum 0.99 Nesterov, 3e-5)
+    initial_lr: float | None = None  # published: 0.03
+    momentum: float | None = None  # published: 0.9, no Nesterov
+    weight_decay: float | None = None  # published: 1e-4
+
+    def __post_init__(self) -> None:
+        for name in ("patch_fraction", "auxiliary_width_ratio", "contrast_temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"pclmix: expected {name} > 0, got {getattr(self, name)}")
+        if not 0 <= self.box_fraction <= 1:
+            raise ValueError(f"pclmix: expected box_fraction in [0, 1], got {self.box_fraction}")
+        if self.main_supervision not in ("dice_ce", "ce"):
+            raise ValueError(f"pclmix: expected main_supervision dice_ce or ce, got {self.main_supervision!r}")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "published": {
+        "main_supervision": "ce",
+        "original_weight": 1.0,
+        "mixed_weight": 1.0,
+        "mix_consistency_ramp": 0.0,
+        "decoder_consistency_on_logits": True,
+        "initial_lr": 0.03,
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+    },
+}
+
+
+def config_from_plans(plans: Mapping[str, Any], configuration: Mapping[str, Any]) -> PCLMixConfig:
+    """The configuration that a plans file asks for.
+
+    Args:
+        plans: the plans; its ``pclmix`` entry, if any, holds overrides.
+        configuration: the chosen configuration of the plans; its ``pclmix`` entry overrides the former.
+
+    Returns:
+        The preset (``default`` unless overridden) with the overrides.
+
+    Raises:
+        ValueError: for an unknown preset or name, or a value out of range, naming it.
+    """
+    overrides = {**plans.get("pclmix", {}), **configuration.get("pclmix", {})}
+    preset = overrides.get("preset", "default")
+    if preset not in PRESETS:
+        raise ValueError(f"pclmix: expected preset {' or '.join(PRESETS)}, got {preset!r}")
+    known = {field.name for field in dataclasses.fields(PCLMixConfig)}
+    unknown = sorted(set(overrides) - known)
+    if unknown:
+        raise ValueError(f"pclmix: unknown hyper-parameter {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    return PCLMixConfig(**{**PRESETS[preset], **overrides})

@@ -1,0 +1,115 @@
+"""Dynamic mixing: boxes and partners are drawn by one function and applied by another.
+
+Because drawing and applying are apart, the same mix can be made on images, on labels of every deep-supervision
+scale and, in the trainer, on predictions (PCLMix, section "Dynamic Mix Augmentation").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Mix(NamedTuple):
+    """How the mixed twins of a batch of B patches are put together.
+
+    Attributes:
+        partners: (B, 2) int64; twin b shows patch ``partners[b, 0]`` inside its box and ``partners[b, 1]`` outside.
+        boxes: (B, dim, 2) int64; lower (inclusive) and upper (exclusive) corner in voxels of the full patch.
+        patch_size: voxels of the full patch per axis, to which the corners refer.
+    """
+
+    partners: Tensor
+    boxes: Tensor
+    patch_size: tuple[int, ...]
+
+
+def draw_mix(batch_size: int, patch_size: Sequence[int], box_fraction: float, rng: np.random.Generator) -> Mix:
+    """Draw partners (two permutations of the batch) and one box per twin.
+
+    The box covers ``box_fraction`` of the patch up to rounding; how the fraction is shared among the axes is random
+    (side k is ``size_k * box_fraction ** u_k`` with u uniform on the simplex, so no side exceeds the patch), which in
+    2D is the random aspect ratio of the paper and holds for 3D as well.
+
+    Args:
+        batch_size: number of patches B.
+        patch_size: voxels per axis.
+        box_fraction: share of the patch that the box covers, in [0, 1]; 0.2 as published.
+        rng: source of randomness.
+
+    Returns:
+        The drawn mix.
+
+    Raises:
+        ValueError: for a fraction outside [0, 1].
+    """
+    if not 0.0 <= box_fraction <= 1.0:
+        raise ValueError(f"expected a box fraction in [0, 1], got {box_fraction}")
+    size = np.asarray(patch_size, dtype=np.int64)
+    partners = np.stack([rng.permutation(batch_size), rng.permutation(batch_size)], axis=1)
+    shares = rng.dirichlet(np.ones(len(size)), size=batch_size)
+    sides = np.rint(size * np.power(box_fraction, shares)).astype(np.int64)
+    sides = np.clip(sides, 0 if box_fraction == 0 else 1, size)
+    lower = rng.integers(0, size - sides, endpoint=True)
+    boxes = np.stack([lower, lower + sides], axis=2)
+    return Mix(torch.from_numpy(partners), torch.from_numpy(boxes), tuple(int(s) for s in size))
+
+
+def scale_box(box: Sequence[tuple[int, int]], full: Sequence[int], scaled: Sequence[int]) -> list[tuple[int, int]]:
+    """The box on a coarser grid whose voxels are taken from the full grid by nearest-neighbour sampling.
+
+    nnU-Net makes the labels of its deep-supervision scales by ``nearest-exact`` interpolation, which reads full voxel
+    ``floor((k + 0.5) full / scaled)`` for coarse voxel k. The scaled box holds just those k that read inside the box,
+    so that mixing and then downsampling equals downsampling and then mixing.
+
+    Args:
+        box: lower and upper corner per axis on the full grid.
+        full: voxels per axis of the full grid.
+        scaled: voxels per axis of the coarse grid.
+
+    Returns:
+        Lower and upper corner per axis on the coarse grid.
+    """
+    corners = []
+    for (lower, upper), n_full, n_scaled in zip(box, full, scaled, strict=True):
+        source = ((2 * np.arange(n_scaled) + 1) * n_full) // (2 * n_scaled)
+        first, last = np.searchsorted(source, [lower, upper])
+        corners.append((int(first), int(last)))
+    return corners
+
+
+def apply_mix(values: Tensor, mix: Mix, background: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+    """Put the twins together: ``M values[i] + (1 - M) background[j]`` for partners (i, j) and box M.
+
+    Args:
+        values: (B, channels, *grid); images, labels or predictions on the full or a coarser grid.
+        mix: partners and boxes of this batch.
+        background: values shown outside the box, same shape as ``values``; ``values`` itself by default. Another
+            tensor mixes the prediction of one decoder with that of the other.
+        out: where to write, same shape; a new tensor by default.
+
+    Returns:
+        (B, channels, *grid) mixed values.
+
+    Raises:
+        ValueError: where the batch sizes or the number of axes differ.
+    """
+    background = values if background is None else background
+    if background.shape != values.shape:
+        raise ValueError(f"expected equal shapes, got {tuple(values.shape)} and {tuple(background.shape)}")
+    if len(values) != len(mix.boxes) or values.ndim - 2 != len(mix.patch_size):
+        raise ValueError(
+            f"expected {len(mix.boxes)} values with {len(mix.patch_size)} spatial axes, got {tuple(values.shape)}"
+        )
+    grid = tuple(values.shape[2:])
+    mixed = torch.empty_like(values) if out is None else out
+    for b, ((inside, outside), box) in enumerate(zip(mix.partners.tolist(), mix.boxes.tolist(), strict=True)):
+        corners = box if grid == mix.patch_size else scale_box(box, mix.patch_size, grid)
+        window = (slice(None), *(slice(lower, upper) for lower, upper in corners))
+        mixed[b] = background[outside]
+        mixed[b][window] = values[inside][window]
+    return mixed

@@ -1,0 +1,50 @@
+"""After training: nnU-Net's validation predictions against the dense references, where there are any."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.configuration import default_num_processes
+from nnunetv2.paths import nnUNet_raw
+from scribble_conversion.console import UserError
+
+from nnunetv2_pclmix.evaluation import evaluate_folder
+
+DENSE_FOLDER = "labelsTr_dense"  # beside labelsTr in the raw dataset; written by nnUNetv2_convert_scribbles
+SCRIBBLES_ONLY = "the Mean Validation Dice above is nnU-Net's own figure and looks at scribbled voxels only"
+
+
+def judge_validation(output_folder: Path, dataset_name: str, dataset_json: dict[str, Any]) -> list[str]:
+    """Evaluate ``output_folder/validation`` against ``labelsTr_dense`` of the raw dataset.
+
+    Writes ``dense_evaluation.json`` and ``.csv`` into ``output_folder/validation``. Never raises for missing
+    references: a training must not fail after its last step.
+
+    Args:
+        output_folder: the fold's results folder.
+        dataset_name: nnU-Net's name of the dataset.
+        dataset_json: its dataset.json.
+
+    Returns:
+        Lines for the log: the table, or why there is none.
+    """
+    if not nnUNet_raw.is_set():
+        return [f"No dense evaluation: nnUNet_raw is not set. Mind that {SCRIBBLES_ONLY}."]
+    references = Path(nnUNet_raw.get()) / dataset_name / DENSE_FOLDER
+    if not references.is_dir():
+        return [f"No dense evaluation: there is no folder {references}. Mind that {SCRIBBLES_ONLY}."]
+    validation = output_folder / "validation"
+    try:
+        result = evaluate_folder(
+            validation,
+            references,
+            dataset_json["labels"],
+            file_ending=dataset_json["file_ending"],
+            num_processes=default_num_processes,
+            progress=False,
+        )
+    except UserError as error:
+        return [f"No dense evaluation: {error}. Mind that {SCRIBBLES_ONLY}."]
+    result.write(validation)
+    return [f"Dense evaluation against {references}; {SCRIBBLES_ONLY}.", f"\n{result.table()}"]

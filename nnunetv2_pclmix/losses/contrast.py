@@ -1,0 +1,132 @@
+"""Pixel contrast: which voxels are anchors, and InfoNCE against the class queue (PCLMix, pixel contrast)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Anchors(NamedTuple):
+    """Chosen voxels of a batch; a fixed number, so that no shape depends on the data.
+
+    Attributes:
+        index: (A,) int64 into the batch's voxels, flattened image by image.
+        label: (A,) int64 class of each.
+        valid: (A,) bool; the rest is filling.
+    """
+
+    index: Tensor
+    label: Tensor
+    valid: Tensor
+
+
+def choose_anchors(
+    labels: Tensor,
+    hard: Tensor,
+    num_classes: int,
+    *,
+    max_views: int,
+    max_anchors: int,
+    generator: torch.Generator | None = None,
+) -> Anchors:
+    """Choose up to ``max_views`` voxels per image and class, ``max_anchors`` in all, half of them hard.
+
+    Each image and class that occurs gets the same number of views, v = min(max_views, max_anchors / pairs). Half of
+    them are hard voxels; where hard or easy ones are too few, the other kind fills up. As published, but an image
+    and class with fewer voxels than v gives what it has, where the authors' code lets the smallest one set v for all.
+
+    Args:
+        labels: (N, P) class of each voxel; any value outside 0..C-1 is never an anchor.
+        hard: (N, P) bool; voxels that the main decoder gets wrong.
+        num_classes: number of classes C.
+        max_views: anchors per image and class at most.
+        max_anchors: anchors in all at most.
+        generator: source of randomness on the labels' device.
+
+    Returns:
+        The anchors, ``min(max_anchors, N P)`` of them with filling.
+    """
+    num_images, num_voxels = labels.shape
+    classes = torch.arange(num_classes, device=labels.device)
+    member = labels[:, None, :] == classes[:, None]  # (N, C, P)
+    pairs = member.any(2).sum().clamp(min=1)
+    views = (max_anchors // pairs).clamp(min=1, max=max_views)
+    # each voxel belongs to at most one class, so ranks can be taken per image over (class, kind) groups at once
+    noise = torch.rand(labels.shape, device=labels.device, generator=generator)
+    hard_member, easy_member = member & hard[:, None], member & ~hard[:, None]
+    n_hard, n_easy = hard_member.sum(2), easy_member.sum(2)  # (N, C)
+    take_hard = torch.minimum(n_hard, torch.maximum((views - n_easy), views // 2))
+    take_easy = torch.minimum(n_easy, views - take_hard)
+    inside = (labels >= 0) & (labels < num_classes)
+    safe_label = torch.where(inside, labels, 0).long()
+    kind = safe_label * 2 + hard  # group of each voxel
+    group = torch.where(inside, kind, 2 * num_classes)
+    order = torch.argsort(group.to(noise.dtype) + noise * 0.999, dim=1)  # by group, at random within it
+    sorted_group = group.gather(1, order)
+    start = torch.searchsorted(sorted_group, sorted_group)  # first place of each group
+    rank = torch.arange(num_voxels, device=labels.device) - start
+    take = torch.stack([take_easy, take_hard], 2).flatten(1)  # (N, 2C), group order
+    take = F.pad(take, (0, 1))
+    chosen_sorted = rank < take.gather(1, sorted_group)
+    chosen = torch.zeros_like(inside).scatter_(1, order, chosen_sorted)
+    score = chosen.flatten().float() + noise.flatten() * 0.5
+    top = torch.topk(score, min(max_anchors, score.numel()))
+    return Anchors(top.indices, safe_label.flatten()[top.indices], chosen.flatten()[top.indices])
+
+
+def class_means(embeddings: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Unit-length mean embedding of each class in each image: what the queue stores.
+
+    Args:
+        embeddings: (N, D, P), unit length.
+        labels: (N, P) class of each voxel; other values belong to no class.
+        num_classes: number of classes C.
+
+    Returns:
+        (N, C, D) means, and (N, C) bool, which of them exist.
+    """
+    member = labels[:, None, :] == torch.arange(num_classes, device=labels.device)[:, None]
+    sums = torch.einsum("ncp,ndp->ncd", member.to(embeddings.dtype), embeddings)
+    means = F.normalize(sums, dim=2)
+    return means, member.any(2) & (sums.norm(dim=2) > 0)
+
+
+def info_nce(
+    anchors: Tensor, labels: Tensor, valid: Tensor, queue: Tensor, filled: Tensor, temperature: float
+) -> Tensor:
+    """InfoNCE of anchors against the class queue.
+
+    For an anchor of class c: the mean over the filled rows j of class c of
+    ``-log(exp(s_j) / (exp(s_j) + sum of exp(s_k) over the filled rows k of other classes))`` with ``s`` the inner
+    product over the temperature; then the mean over valid anchors whose class has rows. In float32 at least,
+    whatever the autocast. Differs from the authors' code in that empty rows are no negatives and that no
+    self-contrast mask is laid over queue columns.
+
+    Args:
+        anchors: (A, D) unit length.
+        labels: (A,) class of each.
+        valid: (A,) bool.
+        queue: (C, K, D) unit length where filled.
+        filled: (C, K) bool.
+        temperature: 0.07 as published.
+
+    Returns:
+        A scalar; zero, with a gradient of zero, where there is no anchor or no positive.
+    """
+    num_classes, length, dimension = queue.shape
+    with torch.autocast(anchors.device.type, enabled=False):
+        anchors = anchors if anchors.dtype == torch.float64 else anchors.float()
+        similarity = anchors @ queue.to(anchors.dtype).reshape(-1, dimension).T / temperature  # (A, C K)
+        same = (labels[:, None] == torch.arange(num_classes, device=labels.device)).repeat_interleave(length, 1)
+        filled = filled.reshape(1, -1)
+        positive = same & filled
+        lowest = torch.finfo(similarity.dtype).min / 4
+        negatives = torch.logsumexp(similarity.masked_fill(same | ~filled, lowest), 1, keepdim=True)
+        losses = F.softplus(negatives - similarity).masked_fill(~positive, 0.0)
+        n_positive = positive.sum(1)
+        per_anchor = losses.sum(1) / n_positive.clamp(min=1)
+        counts = valid & (n_positive > 0)
+        return (per_anchor * counts).sum() / counts.sum().clamp(min=1)

@@ -1,0 +1,41 @@
+"""Partial cross-entropy: cross-entropy over labelled voxels only (PCLMix, eq. for the supervised loss)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nnunetv2_pclmix.losses.shapes import check_labels
+
+
+def partial_cross_entropy(logits: Tensor, labels: Tensor, ignore_label: int) -> Tensor:
+    """Mean cross-entropy over the labelled voxels; zero, with a gradient of zero, where none is labelled.
+
+    Differs from the authors' code, which divides by the number of labelled voxels and so is NaN on a batch without.
+
+    Args:
+        logits: (N, C, *grid).
+        labels: (N, *grid) integers, ``ignore_label`` where unlabelled.
+        ignore_label: value of unlabelled voxels.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+    """
+    check_labels(logits, labels)
+    total = F.cross_entropy(logits, labels.long(), ignore_index=ignore_label, reduction="sum")
+    return total / (labels != ignore_label).sum().clamp(min=1)
+
+
+class PartialCrossEntropyLoss(nn.Module):
+    """``partial_cross_entropy`` for targets as nnU-Net's loader makes them, (N, 1, *grid)."""
+
+    def __init__(self, ignore_label: int) -> None:
+        super().__init__()
+        self.ignore_label = ignore_label
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Scalar loss of (N, C, *grid) logits against a (N, 1, *grid) target."""
+        return partial_cross_entropy(logits.float(), target[:, 0], self.ignore_label)

@@ -1,0 +1,49 @@
+"""Builds the training network for a plan."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from nnunetv2_pclmix.config import PCLMixConfig
+from nnunetv2_pclmix.network.dual_decoder import DualDecoderUNet
+from nnunetv2_pclmix.network.projection_head import ProjectionHead
+from nnunetv2_pclmix.network.swin_decoder import SwinDecoder
+
+
+def add_training_parts(unet: nn.Module, num_classes: int, config: PCLMixConfig) -> DualDecoderUNet:
+    """Put the auxiliary decoder and the projection head on a planned network.
+
+    Args:
+        unet: the network nnU-Net planned (``PlainConvUNet``, ``ResidualEncoderUNet``).
+        num_classes: output channels.
+        config: hyper-parameters.
+
+    Returns:
+        The network to train.
+
+    Raises:
+        ValueError: if the network has no encoder and decoder to share.
+    """
+    encoder = getattr(unet, "encoder", None)
+    if encoder is None or not hasattr(encoder, "output_channels"):
+        raise ValueError(
+            f"nnUNetTrainerPCLMix needs a U-Net with an encoder whose features it can share, as nnU-Net plans them "
+            f"(PlainConvUNet, ResidualEncoderUNet), but the plans ask for {type(unet).__name__}"
+        )
+    channels = list(encoder.output_channels)
+    strides = [list(stride) for stride in encoder.strides]
+    total = torch.tensor(strides).cumprod(0).amax(1).tolist()
+    embedding_stage = next((s for s, t in enumerate(total) if t >= config.embedding_stride), len(total) - 1)
+    auxiliary = SwinDecoder(
+        channels,
+        strides,
+        encoder.conv_op,
+        num_classes,
+        width_ratio=config.auxiliary_width_ratio,
+        depth=config.auxiliary_depth,
+        window_size=config.auxiliary_window,
+        drop_path=config.auxiliary_drop_path,
+    )
+    head = ProjectionHead(encoder.conv_op, channels[embedding_stage], config.embedding_dimension)
+    return DualDecoderUNet(unet, auxiliary, head, embedding_stage)

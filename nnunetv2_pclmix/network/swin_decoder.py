@@ -1,0 +1,97 @@
+"""The auxiliary decoder: Swin transformer blocks on the encoder's skips (PCLMix, section on the dual decoders)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from dynamic_network_architectures.building_blocks.helper import get_matching_convtransp
+from monai.networks.nets.swin_unetr import BasicLayer
+from torch import Tensor, nn
+
+
+def _ceil_multiple(value: float, multiple: int) -> int:
+    return max(multiple, multiple * round(value / multiple))
+
+
+class SwinDecoder(nn.Module):
+    """U-shaped decoder of window attention, unlike the convolutional one on the same encoder.
+
+    From the bottleneck up to the first stage of stride ``output_stride``: upsample, join with the skip, ``depth``
+    Swin blocks; then one expansion to full resolution. As published: window 7, depth 2, drop path 0.1, final
+    expansion of 4. Differs: its width is ``width_ratio`` of the encoder's at each stage and not 96 times a power of
+    two, because it has to stay cheap beside whatever encoder nnU-Net plans; works in 3D and with anisotropic strides.
+
+    Args:
+        encoder_channels: channels of each encoder stage, highest resolution first.
+        strides: stride of each stage relative to the one before, one number per axis.
+        conv_op: ``nn.Conv2d`` or ``nn.Conv3d``, as the encoder's.
+        num_classes: channels of the output.
+        width_ratio: width of the decoder relative to the encoder.
+        depth: Swin blocks per stage.
+        window_size: voxels per axis of an attention window.
+        drop_path: probability of skipping a block's residual branch while training.
+        output_stride: total stride at which the Swin stages end.
+        head_dimension: channels per attention head.
+    """
+
+    def __init__(
+        self,
+        encoder_channels: Sequence[int],
+        strides: Sequence[Sequence[int]],
+        conv_op: type[nn.Module],
+        num_classes: int,
+        *,
+        width_ratio: float,
+        depth: int = 2,
+        window_size: int = 7,
+        drop_path: float = 0.1,
+        output_stride: int = 4,
+        head_dimension: int = 16,
+    ) -> None:
+        super().__init__()
+        dim = len(strides[0])
+        transposed_conv = get_matching_convtransp(conv_op=conv_op)
+        total = torch.tensor([list(s) for s in strides]).cumprod(0)
+        # the shallowest stage the transformer works on: the first whose largest stride reaches output_stride
+        reaches = [s for s in range(len(strides)) if int(total[s].max()) >= output_stride]
+        self.top_stage = reaches[0] if reaches else len(strides) - 1
+        widths = [_ceil_multiple(c * width_ratio, head_dimension) for c in encoder_channels]
+
+        def swin_stage(width: int) -> nn.Module:
+            return BasicLayer(
+                width, depth, width // head_dimension, (window_size,) * dim, [drop_path] * depth, qkv_bias=True
+            )
+
+        bottom = len(strides) - 1
+        self.lateral = nn.ModuleList()
+        self.upsample = nn.ModuleList()
+        self.swin = nn.ModuleList([swin_stage(widths[bottom])])
+        self.bottleneck = conv_op(encoder_channels[bottom], widths[bottom], 1)
+        for stage in range(bottom - 1, self.top_stage - 1, -1):
+            factor = tuple(strides[stage + 1])
+            self.upsample.append(transposed_conv(widths[stage + 1], widths[stage], factor, factor))
+            self.lateral.append(conv_op(encoder_channels[stage], widths[stage], 1))
+            self.swin.append(swin_stage(widths[stage]))
+        factor = tuple(int(t) for t in total[self.top_stage])
+        full_width = max(encoder_channels[0] // 2, num_classes)
+        self.expand = nn.Sequential(
+            transposed_conv(widths[self.top_stage], full_width, factor, factor),
+            nn.GELU(),
+            conv_op(full_width, num_classes, 1),
+        )
+
+    def forward(self, skips: Sequence[Tensor]) -> Tensor:
+        """Decode.
+
+        Args:
+            skips: the encoder's outputs, highest resolution first.
+
+        Returns:
+            (N, C, *grid) logits at full resolution.
+        """
+        x = self.swin[0](self.bottleneck(skips[-1]))
+        depth = range(len(skips) - 2, self.top_stage - 1, -1)
+        for stage, upsample, lateral, swin in zip(depth, self.upsample, self.lateral, self.swin[1:], strict=True):
+            x = swin(upsample(x) + lateral(skips[stage]))
+        return self.expand(x)

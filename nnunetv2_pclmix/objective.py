@@ -1,0 +1,222 @@
+"""The training objective of PCLMix: all terms of one step, by name, and what the queue and the log need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nnunetv2_pclmix.config import PCLMixConfig
+from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix
+from nnunetv2_pclmix.losses.consistency import mean_squared_difference, pseudo_label_cross_entropy, pseudo_label_dice
+from nnunetv2_pclmix.losses.contrast import choose_anchors, class_means, info_nce
+from nnunetv2_pclmix.memory_queue import MemoryQueue
+from nnunetv2_pclmix.network.dual_decoder import DualOutput
+from nnunetv2_pclmix.pseudo_label import contrast_labels, entropy, mean_probabilities
+from nnunetv2_pclmix.schedule import entropy_threshold, gaussian_ramp, power_ramp
+
+TERMS = (
+    "supervised_main",
+    "supervised_main_mixed",
+    "supervised_auxiliary",
+    "supervised_auxiliary_mixed",
+    "mix_consistency_main",
+    "mix_consistency_auxiliary",
+    "decoder_consistency",
+    "contrast",
+)
+
+
+class StepResult(NamedTuple):
+    """One step's objective.
+
+    Attributes:
+        loss: scalar to differentiate, the weighted sum of the terms.
+        terms: (len(TERMS),) unweighted values, detached.
+        queue_vectors: (B, C, D) class means for the queue.
+        queue_valid: (B, C) bool, which of them exist.
+        pseudo_counts: (C,) voxels of each class among the pseudo-labels.
+        scribble_counts: (C,) voxels of each class among the scribbles.
+    """
+
+    loss: Tensor
+    terms: Tensor
+    queue_vectors: Tensor
+    queue_valid: Tensor
+    pseudo_counts: Tensor
+    scribble_counts: Tensor
+
+
+def term_weights(config: PCLMixConfig, progress: float) -> dict[str, float]:
+    """Weight of each term at a given progress of the training.
+
+    Args:
+        config: hyper-parameters.
+        progress: fraction of the training done, t / T in [0, 1].
+
+    Returns:
+        A weight for each name in ``TERMS``.
+    """
+    mix = config.mix_consistency_weight * gaussian_ramp(
+        progress, config.mix_consistency_start, config.mix_consistency_ramp
+    )
+    return {
+        "supervised_main": config.original_weight,
+        "supervised_main_mixed": config.mixed_weight,
+        "supervised_auxiliary": config.auxiliary_weight * config.original_weight,
+        "supervised_auxiliary_mixed": config.auxiliary_weight * config.mixed_weight,
+        "mix_consistency_main": mix,
+        "mix_consistency_auxiliary": config.auxiliary_weight * mix,
+        "decoder_consistency": config.decoder_consistency_weight
+        * gaussian_ramp(progress, config.decoder_consistency_start, config.decoder_consistency_ramp),
+        "contrast": config.contrast_weight * power_ramp(progress, config.contrast_start, config.contrast_exponent),
+    }
+
+
+def _count(labels: Tensor, num_classes: int) -> Tensor:
+    """(C,) voxels per class; other values are not counted. Never waits for the device."""
+    inside = (labels >= 0) & (labels < num_classes)
+    index = torch.where(inside, labels, num_classes).flatten().long()
+    counts = torch.zeros(num_classes + 1, device=labels.device)
+    return counts.scatter_add_(0, index, torch.ones_like(index, dtype=counts.dtype))[:num_classes]
+
+
+class PCLMixObjective:
+    """Computes the terms of one step.
+
+    Args:
+        config: hyper-parameters.
+        num_classes: classes C, background included.
+        ignore_label: value of unlabelled voxels.
+        supervised_loss: nnU-Net's (deep-supervision) loss, from lists of logits and targets to a scalar.
+        full_resolution_loss: the same for one scale, for the auxiliary decoder.
+        queue: class queue of the contrast; read here, filled by the trainer afterwards.
+    """
+
+    def __init__(
+        self,
+        config: PCLMixConfig,
+        num_classes: int,
+        ignore_label: int,
+        supervised_loss: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor],
+        full_resolution_loss: Callable[[Tensor, Tensor], Tensor],
+        queue: MemoryQueue,
+    ) -> None:
+        self.config = config
+        self.num_classes = num_classes
+        self.ignore_label = ignore_label
+        self.supervised_loss = supervised_loss
+        self.full_resolution_loss = full_resolution_loss
+        self.queue = queue
+
+    def __call__(
+        self, output: DualOutput, targets: Sequence[Tensor], mix: Mix, progress: float, rng: np.random.Generator
+    ) -> StepResult:
+        """All terms for a batch of B patches followed by their B mixed twins.
+
+        Args:
+            output: the network's output on the 2B images.
+            targets: (2B, 1, *grid) scribbles per deep-supervision scale, full resolution first.
+            mix: how the twins were put together.
+            progress: fraction of the training done.
+            rng: source of the coin flips.
+
+        Returns:
+            The loss and what goes with it.
+        """
+        half = len(mix.boxes)
+        plain, mixed = slice(None, half), slice(half, None)
+        main, auxiliary = output.main[0], output.auxiliary
+        values = {
+            f"supervised_main{name}": self.supervised_loss([m[part] for m in output.main], [t[part] for t in targets])
+            for name, part in (("", plain), ("_mixed", mixed))
+        }
+        for name, part in (("", plain), ("_mixed", mixed)):
+            values[f"supervised_auxiliary{name}"] = self.full_resolution_loss(auxiliary[part], targets[0][part])
+        pseudo_labels, weights = self._mixed_pseudo_labels(main[plain], auxiliary[plain], mix, progress, rng)
+        for name, logits in (("main", main[mixed]), ("auxiliary", auxiliary[mixed])):
+            values[f"mix_consistency_{name}"] = self._against_pseudo_labels(logits, pseudo_labels, weights)
+        values["decoder_consistency"] = mean_squared_difference(
+            main.float(), auxiliary.float(), self.config.decoder_consistency_on_logits
+        )
+        scribbles = targets[0][plain, 0]
+        values["contrast"], vectors, valid = self._contrast(output, scribbles, half, progress)
+        weight = term_weights(self.config, progress)
+        loss = torch.stack([weight[name] * values[name] for name in TERMS]).sum()
+        return StepResult(
+            loss,
+            torch.stack([values[name].detach() for name in TERMS]),
+            vectors,
+            valid,
+            _count(pseudo_labels, self.num_classes),
+            _count(scribbles, self.num_classes),
+        )
+
+    @torch.no_grad()
+    def _mixed_pseudo_labels(
+        self, main: Tensor, auxiliary: Tensor, mix: Mix, progress: float, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        """Pseudo-labels (B, *grid) of the twins, and their weights where uncertain ones are left out.
+
+        One decoder speaks inside the boxes and the other outside, by a coin flip per batch. Because a mask is 0 or 1,
+        the argmax of the mixed predictions is the mix of the argmaxes, which is what is computed.
+        """
+        first, second = (main, auxiliary) if rng.random() < 0.5 else (auxiliary, main)
+        labels = apply_mix(first.argmax(1, keepdim=True), mix, second.argmax(1, keepdim=True))[:, 0]
+        if not self.config.mix_consistency_certain_only:
+            return labels, None
+        certain = entropy(mean_probabilities(main, auxiliary)) <= self._threshold(progress)
+        return labels, apply_mix(certain[:, None], mix)[:, 0].float()
+
+    def _threshold(self, progress: float) -> float:
+        return entropy_threshold(progress, self.config.uncertainty_start)
+
+    def _against_pseudo_labels(self, logits: Tensor, pseudo_labels: Tensor, weights: Tensor | None) -> Tensor:
+        logits = logits.float()
+        loss = pseudo_label_cross_entropy(logits, pseudo_labels, weights)
+        if self.config.mix_consistency_dice:
+            loss = loss + self.config.mix_consistency_dice * pseudo_label_dice(logits, pseudo_labels, weights)
+        return loss
+
+    def _contrast(
+        self, output: DualOutput, scribbles: Tensor, half: int, progress: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The contrastive term on the patches, and the class means for the queue.
+
+        Everything but the embeddings is pointwise, so it is computed on the embedding's grid only: taking every
+        eighth voxel first gives the same as taking it last.
+        """
+        embedding = F.normalize(output.embedding[:half].float(), dim=1)
+        grid = embedding.shape[2:]
+
+        with torch.no_grad():
+            main, auxiliary = (
+                F.interpolate(logits[:half], grid, mode="nearest-exact")
+                for logits in (output.main[0].detach(), output.auxiliary.detach())
+            )
+            coarse = F.interpolate(scribbles[:, None].float(), grid, mode="nearest-exact")[:, 0].long()
+            probabilities = mean_probabilities(main, auxiliary)
+            labels = contrast_labels(probabilities, coarse, self.ignore_label, self._threshold(progress)).flatten(1)
+            hard = main.argmax(1).flatten(1) != labels
+            anchors = choose_anchors(
+                labels,
+                hard,
+                self.num_classes,
+                max_views=self.config.contrast_views,
+                max_anchors=self.config.contrast_anchors,
+            )
+            vectors, valid = class_means(embedding.detach().flatten(2), labels, self.num_classes)
+        chosen = embedding.flatten(2).transpose(1, 2).reshape(-1, embedding.shape[1])[anchors.index]
+        loss = info_nce(
+            chosen,
+            anchors.label,
+            anchors.valid,
+            self.queue.features,
+            self.queue.filled(),
+            self.config.contrast_temperature,
+        )
+        return loss, vectors, valid

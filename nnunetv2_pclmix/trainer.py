@@ -1,0 +1,358 @@
+"""``nnUNetTrainerPCLMix``: nnU-Net's hooks. The method itself lives in the modules this one imports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.collate_outputs import collate_outputs
+from nnunetv2.utilities.helpers import dummy_context
+from torch import Tensor, autocast, nn
+from torch import distributed as dist
+from torch._dynamo import OptimizedModule
+
+from nnunetv2_pclmix import checkpoint, monitoring
+from nnunetv2_pclmix.config import config_from_plans
+from nnunetv2_pclmix.dataloading.factory import start_augmenters
+from nnunetv2_pclmix.dataloading.loader import PCLMixDataLoader, mix_of_batch
+from nnunetv2_pclmix.dataloading.transforms import outside_becomes_ignore
+from nnunetv2_pclmix.judge import judge_validation
+from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
+from nnunetv2_pclmix.memory_queue import MemoryQueue
+from nnunetv2_pclmix.network.build import add_training_parts
+from nnunetv2_pclmix.network.dual_decoder import DualDecoderUNet
+from nnunetv2_pclmix.objective import TERMS, PCLMixObjective, StepResult, term_weights
+from nnunetv2_pclmix.training_state import capture_random_state, restore_random_state, seed_everything
+
+MAX_GRADIENT_NORM = 12.0  # nnU-Net's
+
+
+class nnUNetTrainerPCLMix(nnUNetTrainer):
+    """Learns dense segmentation from scribbles with PCLMix (Lei et al., ICIC 2024) in nnU-Net.
+
+    Needs a dataset with an ignore label. Hyper-parameters come from the plans' ``pclmix`` entry, see
+    ``PCLMixConfig``. Prediction uses nnU-Net's planned network alone, at the cost of plain nnU-Net.
+
+    Raises:
+        ValueError: on construction, for a dataset or a plan that is not supported, saying what to do.
+    """
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net's signature
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.config = config_from_plans(plans, self.configuration_manager.configuration)
+        if not self.label_manager.has_ignore_label:
+            raise ValueError(
+                f"nnUNetTrainerPCLMix learns from scribbles and needs an ignore label, but the dataset.json of "
+                f"{self.plans_manager.dataset_name} declares none; add 'ignore' as its highest label and preprocess "
+                f"again, or make the dataset with nnUNetv2_convert_scribbles"
+            )
+        if self.label_manager.has_regions:
+            raise ValueError(
+                f"nnUNetTrainerPCLMix does not support region-based labels yet, and the dataset.json of "
+                f"{self.plans_manager.dataset_name} declares regions; declare plain labels instead"
+            )
+        if self.config.initial_lr is not None:
+            self.initial_lr = self.config.initial_lr
+        if self.config.weight_decay is not None:
+            self.weight_decay = self.config.weight_decay
+        # inference builds the planned network through the class, training the dual one through the instance
+        self.build_network_architecture = self._build_training_network
+        self.rng = np.random.default_rng(self.config.seed)
+        self.queue: MemoryQueue
+        self.objective: PCLMixObjective
+        self._restored: dict[str, Any] | None = None
+        self._step_in_epoch = 0
+
+    # ---------------------------------------------------------------------------------------------- building
+
+    def initialize(self) -> None:
+        if self.config.seed is not None:
+            seed_everything(self.config.seed + self.local_rank)
+        super().initialize()
+        num_classes = self.label_manager.num_segmentation_heads
+        self.queue = MemoryQueue(num_classes, self.config.queue_length, self.config.embedding_dimension)
+        self.queue.to(self.device)
+        full_resolution = self.loss.loss if isinstance(self.loss, DeepSupervisionWrapper) else self.loss
+        self.objective = PCLMixObjective(
+            self.config,
+            num_classes,
+            self.label_manager.ignore_label,
+            self.loss if isinstance(self.loss, DeepSupervisionWrapper) else lambda m, t: full_resolution(m[0], t[0]),
+            full_resolution,
+            self.queue,
+        )
+        self._register_log_keys()
+        self.print_to_log_file(f"PCLMix: {self.config}")
+        self.print_to_log_file(
+            f"PCLMix: {self.batch_size} patches and {self.batch_size} mixed twins per step "
+            f"(the plans' batch size is {self.configuration_manager.batch_size})"
+        )
+
+    def _build_training_network(
+        self,
+        plans_manager: Any,
+        configuration_manager: Any,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        planned = type(self).build_network_architecture(
+            plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
+        )
+        return add_training_parts(planned, num_output_channels, self.config)
+
+    def _set_batch_size_and_oversample(self) -> None:
+        super()._set_batch_size_and_oversample()
+        # two at least, or a patch could only be mixed with itself
+        self.batch_size = max(2, round(self.batch_size * self.config.patch_fraction))
+
+    def _build_loss(self) -> nn.Module:
+        loss = super()._build_loss()
+        if self.config.main_supervision == "dice_ce":
+            return loss
+        partial = PartialCrossEntropyLoss(self.label_manager.ignore_label)
+        if isinstance(loss, DeepSupervisionWrapper):
+            return DeepSupervisionWrapper(partial, loss.weight_factors)
+        return partial
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
+        if self.config.momentum is None:
+            return super().configure_optimizers()
+        optimizer = torch.optim.SGD(
+            self.network.parameters(), self.initial_lr, momentum=self.config.momentum, weight_decay=self.weight_decay
+        )
+        return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+
+    # ---------------------------------------------------------------------------------------------- loading
+
+    def get_training_transforms(self, *args: Any, ignore_label: int | None = None, **kwargs: Any) -> BasicTransform:
+        pipeline = nnUNetTrainer.get_training_transforms(*args, ignore_label=ignore_label, **kwargs)
+        return outside_becomes_ignore(pipeline, ignore_label if self.config.padding_as_ignore else None)
+
+    def get_validation_transforms(self, *args: Any, ignore_label: int | None = None, **kwargs: Any) -> BasicTransform:
+        pipeline = nnUNetTrainer.get_validation_transforms(*args, ignore_label=ignore_label, **kwargs)
+        return outside_becomes_ignore(pipeline, ignore_label if self.config.padding_as_ignore else None)
+
+    def get_dataloaders(self) -> tuple:
+        """nnU-Net's loaders, the training one with mixed twins."""
+        if self.dataset_class is None:
+            self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
+        patch_size = self.configuration_manager.patch_size
+        scales = self._get_deep_supervision_scales()
+        rotation, dummy_2d, initial_patch_size, mirror_axes = (
+            self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        )
+        labels = {
+            "is_cascaded": self.is_cascaded,
+            "foreground_labels": self.label_manager.foreground_labels,
+            "regions": self.label_manager.foreground_regions if self.label_manager.has_regions else None,
+            "ignore_label": self.label_manager.ignore_label,
+        }
+        training_transforms = self.get_training_transforms(
+            patch_size,
+            rotation,
+            scales,
+            mirror_axes,
+            dummy_2d,
+            use_mask_for_norm=self.configuration_manager.use_mask_for_norm,
+            **labels,
+        )
+        validation_transforms = self.get_validation_transforms(scales, **labels)
+        training_set, validation_set = self.get_tr_and_val_datasets()
+        sampling = {
+            "oversample_foreground_percent": self.oversample_foreground_percent,
+            "probabilistic_oversampling": self.probabilistic_oversampling,
+        }
+        training = PCLMixDataLoader(
+            training_set,
+            self.batch_size,
+            initial_patch_size,
+            patch_size,
+            self.label_manager,
+            transforms=training_transforms,
+            box_fraction=self.config.box_fraction,
+            **sampling,
+        )
+        validation = nnUNetDataLoader(
+            validation_set,
+            self.batch_size,
+            patch_size,
+            patch_size,
+            self.label_manager,
+            transforms=validation_transforms,
+            **sampling,
+        )
+        seeds = None if self.config.seed is None else self.rng
+        return start_augmenters(training, validation, self.device.type == "cuda", seeds)
+
+    # ---------------------------------------------------------------------------------------------- training
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the training that is done."""
+        done = self.current_epoch * self.num_iterations_per_epoch + self._step_in_epoch
+        return min(done / (self.num_epochs * self.num_iterations_per_epoch), 1.0)
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        if self._restored is not None:
+            self._restore_random_streams(self._restored)
+            self._restored = None
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self._step_in_epoch = 0
+
+    def train_step(self, batch: dict) -> dict:
+        mix = mix_of_batch(batch)
+        data = batch["data"].to(self.device, non_blocking=True)
+        target = batch["target"] if isinstance(batch["target"], list) else [batch["target"]]
+        target = [t.to(self.device, non_blocking=True) for t in target]
+        self.optimizer.zero_grad(set_to_none=True)
+        with autocast("cuda") if self.device.type == "cuda" else dummy_context():
+            result = self.objective(self.network(data), target, mix, self.progress, self.rng)
+        if self._update_weights(result.loss):
+            self.queue.enqueue(result.queue_vectors, result.queue_valid)
+        self._step_in_epoch += 1
+        return self._to_host(result)
+
+    def _update_weights(self, loss: Tensor) -> bool:
+        """Backward pass and optimiser step; False, with the weights left alone, where the gradient is not finite."""
+        parameters = self.network.parameters()
+        if self.grad_scaler is None:
+            loss.backward()
+            finite = bool(torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM).isfinite())
+            if finite:
+                self.optimizer.step()
+            return finite
+        self.grad_scaler.scale(loss).backward()
+        self.grad_scaler.unscale_(self.optimizer)
+        finite = bool(torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM).isfinite())
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+        return finite
+
+    def _to_host(self, result: StepResult) -> dict:
+        """What the epoch's log needs, copied to the host at once; a term that is not finite is reported by name."""
+        sizes = [1, len(TERMS), len(result.pseudo_counts), len(result.scribble_counts)]
+        parts = [result.loss.detach()[None], result.terms, result.pseudo_counts, result.scribble_counts]
+        loss, terms, pseudo, scribbles = np.split(
+            torch.cat([p.float() for p in parts]).cpu().numpy(), np.cumsum(sizes)[:-1]
+        )
+        broken = [name for name, value in zip(TERMS, terms, strict=True) if not np.isfinite(value)]
+        if broken:
+            self.print_to_log_file(
+                f"WARNING: {', '.join(broken)} not finite in step {self._step_in_epoch} of epoch "
+                f"{self.current_epoch}; this step changed neither the weights nor the queue"
+            )
+        return {"loss": loss[0], "terms": terms, "pseudo_counts": pseudo, "scribble_counts": scribbles}
+
+    # ---------------------------------------------------------------------------------------------- logging
+
+    def _register_log_keys(self) -> None:
+        """nnU-Net's logger refuses unknown keys; a checkpoint of another kind of training may lack ours."""
+        log = self.logger.local_logger.my_fantastic_logging
+        keys = [f"pclmix_{name}" for name in TERMS] + [f"pclmix_weight_{name}" for name in TERMS]
+        for key in [*keys, "pclmix_pseudo_label_shares"]:
+            log.setdefault(key, [float("nan")] * self.current_epoch)
+
+    def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
+        super().on_train_epoch_end([{"loss": o["loss"]} for o in train_outputs])
+        outputs = collate_outputs(train_outputs)
+        summary = [
+            np.nanmean(np.where(np.isfinite(outputs["terms"]), outputs["terms"], np.nan), 0),
+            outputs["pseudo_counts"].sum(0),
+            outputs["scribble_counts"].sum(0),
+        ]
+        if self.is_ddp:
+            gathered: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(gathered, summary)
+            summary = [np.mean([s[0] for s in gathered], 0), *(sum(s[k] for s in gathered) for k in (1, 2))]
+        terms, pseudo, scribbles = summary
+        weights = term_weights(self.config, self.progress)
+        for name, value in zip(TERMS, terms, strict=True):
+            self.logger.log(f"pclmix_{name}", float(value), self.current_epoch)
+            self.logger.log(f"pclmix_weight_{name}", weights[name], self.current_epoch)
+        self.logger.log("pclmix_pseudo_label_shares", monitoring.shares(pseudo).tolist(), self.current_epoch)
+        self._print_epoch(terms, weights, pseudo, scribbles)
+
+    def _print_epoch(self, terms: np.ndarray, weights: dict, pseudo: np.ndarray, scribbles: np.ndarray) -> None:
+        listed = (f"{name} {value:.4f} (x {weights[name]:.4g})" for name, value in zip(TERMS, terms, strict=True))
+        self.print_to_log_file("PCLMix terms (x weight):", ", ".join(listed))
+        by_value = {value: name for name, value in self.dataset_json["labels"].items() if not isinstance(value, list)}
+        names = [str(by_value.get(c, c)) for c in range(len(pseudo))]
+        self.print_to_log_file("PCLMix share of each class: pseudo-labels", monitoring.describe_shares(names, pseudo))
+        for c in monitoring.vanished_classes(pseudo, scribbles):
+            self.print_to_log_file(
+                f"WARNING: class {names[c]} is scribbled ({scribbles[c]:.0f} voxels this epoch) but is vanishing from "
+                f"the pseudo-labels ({pseudo[c]:.0f} voxels); if this lasts, lower mix_consistency_weight or start the "
+                f"unlabelled terms later (mix_consistency_start) in the plans' pclmix entry"
+            )
+
+    # ---------------------------------------------------------------------------------------------- checkpoints
+
+    def _bare_network(self) -> DualDecoderUNet:
+        network = self.network.module if self.is_ddp else self.network
+        return network._orig_mod if isinstance(network, OptimizedModule) else network
+
+    def _loaders(self) -> dict[str, Any]:
+        """Loaders that run in this process and so have a stream of their own to save."""
+        augmenters = {"training": self.dataloader_train}
+        return {
+            name: augmenter.data_loader
+            for name, augmenter in augmenters.items()
+            if isinstance(getattr(augmenter, "data_loader", None), PCLMixDataLoader)
+        }
+
+    def save_checkpoint(self, filename: str) -> None:
+        if self.local_rank != 0 or self.disable_checkpointing:
+            super().save_checkpoint(filename)
+            return
+        state = {
+            "training_only_weights": self._bare_network().training_only_state(),
+            "queue": self.queue.state_dict(),
+            "rng": self.rng.bit_generator.state,
+            "random_state": capture_random_state(self.device),
+            "loader_rng": {name: loader.rng.bit_generator.state for name, loader in self._loaders().items()},
+        }
+        checkpoint.save(super().save_checkpoint, Path(filename), state)
+
+    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
+        super().load_checkpoint(filename_or_checkpoint)
+        self._register_log_keys()
+        state = checkpoint.load(filename_or_checkpoint, self.device)
+        if state is None:
+            return
+        self._bare_network().load_training_only_state(state["training_only_weights"])
+        self.queue.load_state_dict(state["queue"])
+        self._restored = state
+
+    def _restore_random_streams(self, state: dict[str, Any]) -> None:
+        self.rng.bit_generator.state = state["rng"]
+        for name, loader in self._loaders().items():
+            if name in state["loader_rng"]:
+                loader.rng.bit_generator.state = state["loader_rng"][name]
+        restore_random_state(state["random_state"], self.device)
+
+    # ---------------------------------------------------------------------------------------------- validation
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        super().perform_actual_validation(save_probabilities)
+        if self.local_rank == 0:
+            for line in judge_validation(Path(self.output_folder), self.plans_manager.dataset_name, self.dataset_json):
+                self.print_to_log_file(line)
