@@ -40,7 +40,7 @@ class BuildStartupHook(Command):
         return [] if self.editable_mode else [str(Path(self._target(), HOOK))]
 
     def get_output_mapping(self) -> dict[str, str]:
-        return {} if self.editable_mode else {output: HOOK for output in self.get_outputs()}
+        return {} if self.editable_mode else dict.fromkeys(self.get_outputs(), HOOK)
 
     def _target(self) -> str:
         if not self.editable_mode:
