@@ -75,7 +75,7 @@ def convert_case(job: CaseJob) -> CaseResult:
 def _convert(job: CaseJob) -> CaseResult:
     case, dataset = job.case, job.dataset
     image_folder = dataset / ("imagesTs" if job.held_out else "imagesTr")
-    volumes = [_read_image(path) for path in case.images]
+    volumes = [read_volume(path) for path in case.images]
     for channel, path in enumerate(case.images):
         copy_image(path, image_folder / f"{case.identifier}_{channel:04d}.nii.gz")
     if case.dense is not None:
@@ -87,14 +87,6 @@ def _convert(job: CaseJob) -> CaseResult:
     labels = _read_label(case.scribble, volumes[0], case.images[0], job.scribble_codes)
     write_label(labels, case.images[0], dataset / "labelsTr" / f"{case.identifier}.nii.gz")
     return CaseResult(case.identifier, count_labels(labels, max(job.scribble_codes.values()) + 1))
-
-
-def _read_image(path: Path) -> sitk.Image:
-    """Read an image and refuse what nnU-Net cannot normalise."""
-    image = read_volume(path)
-    if not np.isfinite(sitk.GetArrayViewFromImage(image)).all():
-        raise UserError(f"{path} holds NaN or infinite intensities; replace them, or leave out the case")
-    return image
 
 
 def _read_label(path: Path, image: sitk.Image, image_path: Path, codes: Mapping[int, int]) -> npt.NDArray[np.uint8]:

@@ -24,7 +24,8 @@ ORIGIN_TOLERANCE = 1e-2
 """Difference of origins, in voxels (of the largest spacing), that is header rounding."""
 DIRECTION_TOLERANCE = 1e-3
 """Difference of direction cosines that is header rounding."""
-_CHUNK = 2**20
+_PIECE_BYTES = 3 * 2**18
+"""A multiple of every voxel type's size."""
 
 
 @contextmanager
@@ -38,33 +39,26 @@ def quiet_sitk() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
-def check_complete(path: Path) -> None:
-    """Check that a NIfTI file is whole: SimpleITK silently fills up what a truncated one lacks.
+def check_file(path: Path) -> None:
+    """Check what SimpleITK passes over in silence: it fills up what a truncated file lacks and turns NaN into 0.
 
     Args:
         path: a ``.nii`` or ``.nii.gz`` file.
 
     Raises:
-        UserError: if it cannot be read, is no NIfTI file, fails its checksum, or holds fewer voxels than its header
-            says.
+        UserError: if it cannot be read, is no NIfTI file, fails its checksum, holds fewer voxels than its header says,
+            or holds NaN or infinite values.
     """
     try:
-        header = _load(path).header
-        voxels = int(np.prod(header.get_data_shape(), dtype=np.int64))
-        expected = int(header.get_data_offset()) + voxels * header.get_data_dtype().itemsize
-        size = 0
-        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                size += len(chunk)
+        missing, finite = _scan(path)
     except PermissionError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
     except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError) as error:
         raise UserError(f"{path} is damaged or no NIfTI file ({error}); download or export it again") from error
-    if size < expected:
-        raise UserError(
-            f"{path} is truncated (expected {expected:,} bytes of header and voxels, got {size:,}); "
-            "download or export it again"
-        )
+    if missing > 0:
+        raise UserError(f"{path} is truncated, it lacks {missing:,} bytes of voxels; download or export it again")
+    if not finite:
+        raise UserError(f"{path} holds NaN or infinite values; replace them, or leave out the case")
 
 
 def read_volume(path: Path) -> sitk.Image:
@@ -77,9 +71,9 @@ def read_volume(path: Path) -> sitk.Image:
         The image; spacing in mm.
 
     Raises:
-        UserError: if the file is damaged or truncated, not 3D, or its voxels are not single real numbers.
+        UserError: if the file is damaged or truncated, not 3D, or its voxels are not single finite real numbers.
     """
-    check_complete(path)
+    check_file(path)
     try:
         with quiet_sitk():
             image = sitk.ReadImage(str(path))
@@ -138,6 +132,27 @@ def write_label(array: npt.NDArray[np.uint8], image: Path, target: Path) -> None
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
     type(original)(array.transpose(2, 1, 0), None, header).to_filename(target)
+
+
+def _scan(path: Path) -> tuple[int, bool]:
+    """Read a file to its end, a piece at a time.
+
+    Returns:
+        How many bytes of voxels are missing, and whether all the others are finite.
+    """
+    image = _load(path)
+    dtype = image.get_data_dtype()
+    # The proxy knows where the voxels start; the header's own field is zeroed when nibabel loads it.
+    missing = int(np.prod(image.shape, dtype=np.int64)) * dtype.itemsize
+    finite = True
+    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as stream:
+        stream.read(int(getattr(image.dataobj, "offset", 0)))
+        while piece := stream.read(_PIECE_BYTES):
+            whole = min(len(piece), missing) // dtype.itemsize * dtype.itemsize
+            if dtype.kind in "fc" and finite:
+                finite = bool(np.isfinite(np.frombuffer(piece[:whole], dtype)).all())
+            missing = max(0, missing - len(piece))
+    return missing, finite
 
 
 def _load(path: Path) -> nibabel.Nifti1Image:
