@@ -60,7 +60,7 @@ def evaluate_folder(
     if require_all and unpredicted:
         raise UserError(
             f"{len(unpredicted)} of {len(dense)} references have no prediction in {predictions}, "
-            f"{unpredicted[0]} to begin with"
+            f"{unpredicted[0]} to begin with (--allow-missing judges the others)"
         )
     jobs: list[Job] = [(name, predicted[name], dense[name], structures, ignore_label) for name in sorted(predicted)]
     done = tqdm(_judge_all(jobs, num_processes), total=len(jobs), desc="evaluating", unit="case", disable=not progress)

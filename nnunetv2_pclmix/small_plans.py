@@ -1,0 +1,224 @@
+"""Add a small configuration to a copy of a dataset's plans: fewer features and a smaller batch, so that a CPU or a small
+card can train it. The original plans stay as they are, and no new preprocessing is needed unless the spacing changes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from scribble_conversion.console import UserError
+
+FEATURES = (8, 16, 32, 64, 128, 128)
+BATCH_SIZE = 8
+PER_STAGE = ("kernel_sizes", "strides", "n_conv_per_stage", "n_blocks_per_stage")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``nnUNetv2_pclmix small_plans``."""
+    parser.add_argument("-d", "--dataset", required=True, metavar="ID", help="dataset, by number or name")
+    parser.add_argument("-c", "--configuration", default="2d", help="configuration to shrink (default: 2d)")
+    parser.add_argument("-p", "--plans", default="nnUNetPlans", help="plans to copy (default: nnUNetPlans)")
+    parser.add_argument("--to", metavar="PLANS", help="name of the copy (default: the plans' name with Small behind)")
+    parser.add_argument("--name", metavar="CONFIGURATION", help="name of the new configuration (default: 2d_small)")
+    parser.add_argument("--patch-size", type=int, nargs="+", metavar="N", help="voxels per axis (default: as planned)")
+    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, metavar="N", help=f"default: {BATCH_SIZE}")
+    parser.add_argument(
+        "--features",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help=f"features per stage, which sets the number of stages (default: {' '.join(map(str, FEATURES))})",
+    )
+    parser.add_argument(
+        "--spacing", type=float, nargs="+", metavar="MM", help="another voxel size; needs preprocessing of its own"
+    )
+    parser.add_argument(
+        "--pclmix",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="hyper-parameters of nnUNetTrainerPCLMix to write into the copy, for instance preset=published",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the copy where it exists")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``nnUNetv2_pclmix small_plans``."""
+    folder = preprocessed_folder(args.dataset)
+    source = folder / f"{args.plans}.json"
+    if not source.is_file():
+        raise UserError(f"{source} does not exist; run nnUNetv2_plan_and_preprocess -d {args.dataset} first")
+    new_plans = args.to or f"{args.plans}Small"
+    name = args.name or f"{args.configuration}_small"
+    target = folder / f"{new_plans}.json"
+    if target == source:
+        raise UserError(f"the copy must not be called {args.plans} as well; name another with --to")
+    if target.exists() and not args.overwrite:
+        raise UserError(f"{target} exists; add --overwrite to replace it, or name another copy with --to")
+
+    plans = json.loads(source.read_text(encoding="utf-8"))
+    small = shrink_configuration(
+        resolve_configuration(plans, args.configuration),
+        patch_size=args.patch_size,
+        batch_size=args.batch_size,
+        features=args.features,
+    )
+    small["inherits_from"] = args.configuration
+    if args.spacing:
+        small.update(respace(resolve_configuration(plans, args.configuration), args.spacing, f"{new_plans}_{name}"))
+    copy = {**plans, "plans_name": new_plans, "configurations": {**plans["configurations"], name: small}}
+    if args.pclmix:
+        copy["pclmix"] = {**plans.get("pclmix", {}), **parse_overrides(args.pclmix)}
+    _check_overrides(copy, name)
+    target.write_text(json.dumps(copy, indent=4) + "\n", encoding="utf-8")
+
+    print(f"Written: {target}, with the configuration {name}")
+    if args.spacing:
+        print(f"Preprocess it: nnUNetv2_preprocess -d {args.dataset} -plans_name {new_plans} -c {name}")
+    print(f"Train it: nnUNetv2_train {args.dataset} {name} 0 -p {new_plans} -tr nnUNetTrainerPCLMix")
+    return 0
+
+
+def preprocessed_folder(dataset: str) -> Path:
+    """The folder of a dataset in ``nnUNet_preprocessed``.
+
+    Args:
+        dataset: its number or its name.
+
+    Raises:
+        UserError: the variable is not set, or there is not exactly one such dataset.
+    """
+    root = os.environ.get("nnUNet_preprocessed")  # noqa: SIM112  nnU-Net's spelling
+    if not root:
+        raise UserError("nnUNet_preprocessed is not set; nnUNetv2_pclmix doctor tells what to do")
+    pattern = f"Dataset{int(dataset):03d}_*" if re.fullmatch(r"\d+", dataset) else dataset
+    found = sorted(path for path in Path(root).glob(pattern) if path.is_dir())
+    if len(found) != 1:
+        raise UserError(f"expected one dataset {pattern} in {root}, found {[path.name for path in found] or 'none'}")
+    return found[0]
+
+
+def resolve_configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A configuration with everything it inherits, as nnU-Net's ``PlansManager`` resolves it.
+
+    Raises:
+        UserError: the plans have no such configuration, or it inherits from itself.
+    """
+    resolved: dict[str, Any] = {}
+    seen: list[str] = []
+    following: str | None = name
+    while following is not None:
+        if following not in plans["configurations"]:
+            raise UserError(f"the plans have no configuration {following}; they have {list(plans['configurations'])}")
+        if following in seen:
+            raise UserError(f"the configuration {name} inherits from itself")
+        seen.append(following)
+        configuration = plans["configurations"][following]
+        resolved = {**deepcopy(configuration), **resolved}
+        following = configuration.get("inherits_from")
+    return resolved
+
+
+def shrink_configuration(
+    configuration: Mapping[str, Any],
+    *,
+    patch_size: Sequence[int] | None,
+    batch_size: int,
+    features: Sequence[int] | None,
+) -> dict[str, Any]:
+    """The entries in which a small configuration differs from the one it inherits from.
+
+    Args:
+        configuration: the full configuration to shrink.
+        patch_size: voxels per axis; None keeps the planned size.
+        batch_size: patches per step.
+        features: features per stage; None takes ``FEATURES``, as many as there are stages.
+
+    Returns:
+        ``patch_size``, ``batch_size`` and ``architecture``.
+
+    Raises:
+        UserError: a value does not fit the plan; the text names what would.
+    """
+    if "architecture" not in configuration:
+        raise UserError("these plans are of an old format without 'architecture'; plan the dataset again")
+    if batch_size < 1:
+        raise UserError(f"expected a positive batch size, got {batch_size}")
+    patch = list(patch_size or configuration["patch_size"])
+    if len(patch) != len(configuration["patch_size"]):
+        raise UserError(f"expected a patch of {len(configuration['patch_size'])} axes, got {patch}")
+
+    architecture = deepcopy(configuration["architecture"])
+    kwargs = architecture["arch_kwargs"]
+    planned = kwargs["n_stages"]
+    widths = list(features or FEATURES[:planned])
+    if not 2 <= len(widths) <= planned or min(widths) < 1:
+        raise UserError(f"expected 2 to {planned} positive features, one per stage of the plan, got {widths}")
+    kwargs["n_stages"], kwargs["features_per_stage"] = len(widths), widths
+    for key in PER_STAGE:
+        if isinstance(kwargs.get(key), list):
+            kwargs[key] = kwargs[key][: len(widths)]
+    if isinstance(kwargs.get("n_conv_per_stage_decoder"), list):
+        kwargs["n_conv_per_stage_decoder"] = kwargs["n_conv_per_stage_decoder"][: len(widths) - 1]
+    steps = [prod(strides) for strides in zip(*kwargs["strides"], strict=True)]
+    if any(size < 1 or size % step for size, step in zip(patch, steps, strict=True)):
+        raise UserError(f"expected a patch size divisible by {steps} (the network's strides), got {patch}")
+    return {"patch_size": patch, "batch_size": batch_size, "architecture": architecture}
+
+
+def respace(configuration: Mapping[str, Any], spacing: Sequence[float], data_identifier: str) -> dict[str, Any]:
+    """The entries that change with the voxel size.
+
+    Args:
+        configuration: the full configuration.
+        spacing: millimetres per voxel along each axis of the configuration.
+        data_identifier: name of the folder for the data preprocessed with it.
+
+    Raises:
+        UserError: the number of axes is another one, or a value is not positive.
+    """
+    old = configuration["spacing"]
+    if len(spacing) != len(old) or min(spacing) <= 0:
+        raise UserError(f"expected {len(old)} positive values as spacing, got {list(spacing)}")
+    sizes = configuration["median_image_size_in_voxels"]
+    return {
+        "data_identifier": data_identifier,
+        "spacing": list(spacing),
+        "median_image_size_in_voxels": [
+            float(round(size * before / now)) for size, before, now in zip(sizes, old, spacing, strict=True)
+        ],
+    }
+
+
+def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    """Split ``KEY=VALUE`` pairs; a value that is no JSON is taken as text.
+
+    Raises:
+        UserError: a pair has no ``=``.
+    """
+    overrides = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UserError(f"expected KEY=VALUE after --pclmix, got {pair!r}")
+        try:
+            overrides[key] = json.loads(value)
+        except ValueError:
+            overrides[key] = value
+    return overrides
+
+
+def _check_overrides(plans: Mapping[str, Any], name: str) -> None:
+    from nnunetv2_pclmix.config import config_from_plans
+
+    try:
+        config_from_plans(plans, plans["configurations"][name])
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from error
