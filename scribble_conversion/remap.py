@@ -58,7 +58,7 @@ def _as_integers(array: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.i
             f"{path} holds values that are no integers ({examples}); "
             "labels have to be resampled with nearest neighbour, never interpolated"
         )
-    return np.round(floats).astype(np.int64)
+    return np.clip(np.round(floats), -(2**53), 2**53).astype(np.int64)
 
 
 def _refuse(values: npt.NDArray[np.int64], codes: Mapping[int, int], path: Path) -> None:

@@ -27,12 +27,14 @@ class Target:
         name: the full name, e.g. ``Dataset127_ACDCscribbles``.
         raw: the dataset folder in ``nnUNet_raw``.
         preprocessed: its folder in ``nnUNet_preprocessed``.
+        overwrite: whether a dataset of this name may be replaced.
     """
 
     identifier: int
     name: str
     raw: Path
     preprocessed: Path
+    overwrite: bool = False
 
     @property
     def is_taken(self) -> bool:
@@ -75,7 +77,7 @@ def choose_target(identifier: int, name: str, overwrite: bool) -> Target:
             )
     raw, preprocessed = folders["nnUNet_raw"], folders["nnUNet_preprocessed"]
     assert raw is not None and preprocessed is not None
-    target = Target(identifier, full_name, raw / full_name, preprocessed / full_name)
+    target = Target(identifier, full_name, raw / full_name, preprocessed / full_name, overwrite)
     if target.is_taken and not overwrite:
         place = target.raw if target.raw.exists() else target.preprocessed
         raise UserError(f"{place} exists already; replace it with --overwrite, or choose another id with -d")
@@ -90,14 +92,14 @@ def staged_dataset(target: Target, splits: str) -> Iterator[Path]:
     that was there before is as it was.
 
     Args:
-        target: the dataset's place; what is there is replaced.
+        target: the dataset's place; a dataset that is there is replaced if it may be.
         splits: the content of ``splits_final.json``, which goes into ``nnUNet_preprocessed`` along with it.
 
     Yields:
         The folder, empty.
 
     Raises:
-        UserError: if nnU-Net's folders cannot be written.
+        UserError: if nnU-Net's folders cannot be written, or if a dataset that must not be replaced appeared meanwhile.
     """
     mark = secrets.token_hex(4)
     staging = target.raw.with_name(f".{target.name}.partial-{mark}")
@@ -111,7 +113,7 @@ def staged_dataset(target: Target, splits: str) -> Iterator[Path]:
             raise UserError(f"{error.filename} cannot be written ({error.strerror}); check permissions") from error
         yield staging
         try:
-            _put_into_place(staging, target.raw)
+            _put_into_place(staging, target.raw, target.overwrite)
             target.preprocessed.mkdir(exist_ok=True)
             staged_splits.replace(target.preprocessed / SPLITS_FILE)
         except OSError as error:
@@ -122,11 +124,11 @@ def staged_dataset(target: Target, splits: str) -> Iterator[Path]:
             staged_splits.unlink(missing_ok=True)
 
 
-def _put_into_place(staging: Path, final: Path) -> None:
-    """Rename ``staging`` to ``final``; what was there is removed only after that worked."""
+def _put_into_place(staging: Path, final: Path, overwrite: bool) -> None:
+    """Rename ``staging`` to ``final``; what was there is removed only after that worked, and only if it may be."""
     replaced = final.with_name(f"{staging.name}.replaced")
     try:
-        if final.exists():
+        if overwrite and final.exists():
             final.rename(replaced)
         staging.rename(final)
     except BaseException:

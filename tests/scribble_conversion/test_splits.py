@@ -1,0 +1,98 @@
+"""Folds never part a patient, and are the published ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from scribble_conversion.console import UserError
+from scribble_conversion.source import Case
+from scribble_conversion.splits import MAAG_PATIENTS, Fold, five_fold, maag, make_folds
+
+Frames = dict[int, int]
+"""Patient number to how many frames of the patient there are."""
+ANY_PATIENTS = st.dictionaries(st.integers(1, 100), st.integers(1, 3), min_size=1)
+
+
+def _cases(frames: Frames) -> list[Case]:
+    return [
+        Case(f"patient{number:03d}_frame{frame:02d}", f"patient{number:03d}", ())
+        for number, most in frames.items()
+        for frame in range(1, most + 1)
+    ]
+
+
+def _numbers(identifiers: tuple[str, ...]) -> set[int]:
+    return {int(identifier[7:10]) for identifier in identifiers}
+
+
+def _assert_by_patient(folds: list[Fold], cases: list[Case]) -> None:
+    everybody = sorted(case.identifier for case in cases)
+    for fold in folds:
+        assert fold.train
+        assert fold.val
+        assert not _numbers(fold.train) & _numbers(fold.val)
+        assert sorted(fold.train + fold.val) == everybody
+
+
+@given(ANY_PATIENTS)
+def test_five_folds_are_blocks_of_twenty(frames: Frames) -> None:
+    cases = _cases(frames)
+    blocks = [{number for number in frames if first <= number < first + 20} for first in (1, 21, 41, 61, 81)]
+    present = [block for block in blocks if block]
+    if len(present) < 2:
+        with pytest.raises(UserError, match="at least two of them"):
+            five_fold(cases)
+        return
+    folds = five_fold(cases)
+    _assert_by_patient(folds, cases)
+    assert [_numbers(fold.val) for fold in folds] == present
+
+
+@given(ANY_PATIENTS)
+def test_maag_validates_on_its_fifteen_patients(frames: Frames) -> None:
+    cases = _cases(frames)
+    val = {number for number in frames if number in MAAG_PATIENTS}
+    if not val or val == set(frames):
+        with pytest.raises(UserError, match="maag"):
+            maag(cases)
+        return
+    folds = maag(cases)
+    _assert_by_patient(folds, cases)
+    assert [_numbers(fold.val) for fold in folds] == [val]
+
+
+def test_all_hundred_patients_give_five_folds_and_one_maag_fold() -> None:
+    cases = _cases(dict.fromkeys(range(1, 101), 2))
+    assert [(len(fold.train), len(fold.val)) for fold in five_fold(cases)] == [(160, 40)] * 5
+    assert [(len(fold.train), len(fold.val)) for fold in maag(cases)] == [(170, 30)]
+
+
+def test_missing_folds_keep_the_titles_of_the_published_ones() -> None:
+    folds = five_fold(_cases({25: 2, 99: 2}))
+    assert [fold.title for fold in folds] == [
+        "published fold 2 of 5, patients 21 to 40",
+        "published fold 5 of 5, patients 81 to 100",
+    ]
+
+
+@pytest.mark.parametrize("train", [["patient021"], [21], ["21"], ["patient021_frame01", "patient021_frame02"]])
+def test_a_file_may_name_cases_patients_or_numbers(tmp_path: Path, train: list[object]) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([{"train": train, "val": ["patient022_frame02"]}]))
+    folds = make_folds(_cases({21: 2, 22: 2, 23: 2}), str(path))
+    assert [fold.as_json() for fold in folds] == [
+        {"train": ["patient021_frame01", "patient021_frame02"], "val": ["patient022_frame02"]}
+    ]
+
+
+@pytest.mark.parametrize("entry", [True, None, 21.5, ["patient021"], {}])
+def test_a_file_with_entries_that_are_no_names_is_refused(tmp_path: Path, entry: object) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([{"train": [entry], "val": ["patient022"]}]))
+    with pytest.raises(UserError, match="fold 0, train names"):
+        make_folds(_cases({1: 1, 22: 2}), str(path))
