@@ -14,15 +14,17 @@ class PCLMixConfig:
 
     Lengths and starts are fractions of the training length. "published" names the value of Lei et al., ICIC 2024.
 
-    To override, put ``"pclmix": {"preset": "published", "box_fraction": 0.3}`` into the plans file, at its top level or in
-    a configuration (which wins); checkpoints then record it.
+    To override, put ``"pclmix": {"preset": "published", "box_fraction": 0.3}`` into the plans file, at its top level or
+    in a configuration (which wins); checkpoints then record it.
     """
 
     preset: str = "default"
     seed: int | None = None  # seeds torch, numpy and the loader's workers; None: fresh randomness, as nnU-Net
 
     # Loader
-    patch_fraction: float = 0.5  # patches drawn per step over the planned batch; each gets a mixed twin, so 0.5 keeps the
+    patch_fraction: float = (
+        0.5  # patches drawn per step over the planned batch; each gets a mixed twin, so 0.5 keeps the
+    )
     # number of images through the network and the memory the plan was made for. published: 1 (12 slices and 12 mixed)
     box_fraction: float = 0.2  # share of the patch a mix box covers; published
     padding_as_ignore: bool = True  # voxels outside the image are unlabelled instead of background

@@ -7,9 +7,9 @@ from typing import Any
 
 from nnunetv2.configuration import default_num_processes
 from nnunetv2.paths import nnUNet_raw
-from scribble_conversion.console import UserError
 
 from nnunetv2_pclmix.evaluation import evaluate_folder
+from scribble_conversion.console import UserError
 
 DENSE_FOLDER = "labelsTr_dense"  # beside labelsTr in the raw dataset; written by nnUNetv2_convert_scribbles
 SCRIBBLES_ONLY = "the Mean Validation Dice above is nnU-Net's own figure and looks at scribbled voxels only"

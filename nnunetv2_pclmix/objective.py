@@ -210,10 +210,10 @@ class PCLMixObjective:
                 max_anchors=self.config.contrast_anchors,
             )
             vectors, valid = class_means(embedding.detach().flatten(2), labels, self.num_classes)
-        chosen = embedding.flatten(2).transpose(1, 2).reshape(-1, embedding.shape[1])[anchors.index]
+        chosen = embedding.flatten(2).transpose(1, 2).reshape(-1, embedding.shape[1])[anchors.voxels]
         loss = info_nce(
             chosen,
-            anchors.label,
+            anchors.labels,
             anchors.valid,
             self.queue.features,
             self.queue.filled(),

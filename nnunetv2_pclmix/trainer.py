@@ -111,13 +111,14 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         num_output_channels: int,
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
-        planned = type(self).build_network_architecture(
+        planned = nnUNetTrainer.build_network_architecture(
             plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
         )
         return add_training_parts(planned, num_output_channels, self.config)
 
     def _set_batch_size_and_oversample(self) -> None:
         super()._set_batch_size_and_oversample()
+        self.batch_size: int
         # two at least, or a patch could only be mixed with itself
         self.batch_size = max(2, round(self.batch_size * self.config.patch_fraction))
 
@@ -150,7 +151,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
 
     def get_dataloaders(self) -> tuple:
         """nnU-Net's loaders, the training one with mixed twins."""
-        if self.dataset_class is None:
+        if self.dataset_class is None:  # type: ignore[has-type]
             self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
         patch_size = self.configuration_manager.patch_size
         scales = self._get_deep_supervision_scales()
@@ -307,8 +308,10 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
     # ---------------------------------------------------------------------------------------------- checkpoints
 
     def _bare_network(self) -> DualDecoderUNet:
-        network = self.network.module if self.is_ddp else self.network
-        return network._orig_mod if isinstance(network, OptimizedModule) else network
+        network: Any = self.network.module if self.is_ddp else self.network
+        if isinstance(network, OptimizedModule):
+            network = network._orig_mod
+        return network
 
     def _loaders(self) -> dict[str, Any]:
         """Loaders that run in this process and so have a stream of their own to save."""

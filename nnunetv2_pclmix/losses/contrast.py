@@ -13,13 +13,13 @@ class Anchors(NamedTuple):
     """Chosen voxels of a batch; a fixed number, so that no shape depends on the data.
 
     Attributes:
-        index: (A,) int64 into the batch's voxels, flattened image by image.
-        label: (A,) int64 class of each.
+        voxels: (A,) int64 into the batch's voxels, flattened image by image.
+        labels: (A,) int64 class of each.
         valid: (A,) bool; the rest is filling.
     """
 
-    index: Tensor
-    label: Tensor
+    voxels: Tensor
+    labels: Tensor
     valid: Tensor
 
 
@@ -49,7 +49,7 @@ def choose_anchors(
     Returns:
         The anchors, ``min(max_anchors, N P)`` of them with filling.
     """
-    num_images, num_voxels = labels.shape
+    num_voxels = labels.shape[1]
     classes = torch.arange(num_classes, device=labels.device)
     member = labels[:, None, :] == classes[:, None]  # (N, C, P)
     pairs = member.any(2).sum().clamp(min=1)

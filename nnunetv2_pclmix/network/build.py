@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 from torch import nn
 
 from nnunetv2_pclmix.config import PCLMixConfig
@@ -33,7 +33,7 @@ def add_training_parts(unet: nn.Module, num_classes: int, config: PCLMixConfig) 
         )
     channels = list(encoder.output_channels)
     strides = [list(stride) for stride in encoder.strides]
-    total = torch.tensor(strides).cumprod(0).amax(1).tolist()
+    total = np.cumprod(strides, axis=0).max(axis=1)
     embedding_stage = next((s for s, t in enumerate(total) if t >= config.embedding_stride), len(total) - 1)
     auxiliary = SwinDecoder(
         channels,

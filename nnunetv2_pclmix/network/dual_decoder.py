@@ -48,8 +48,8 @@ class DualDecoderUNet(nn.Module):
         for part in ("encoder", "decoder"):
             if not isinstance(getattr(unet, part, None), nn.Module):
                 raise ValueError(f"expected a U-Net with an {part} as nnU-Net plans it, got {type(unet).__name__}")
-        self.encoder = unet.encoder
-        self.decoder = unet.decoder
+        self.encoder: nn.Module = unet.get_submodule("encoder")
+        self.decoder: nn.Module = unet.get_submodule("decoder")
         self.auxiliary_decoder = auxiliary_decoder
         self.projection_head = projection_head
         self.embedding_stage = embedding_stage
@@ -64,7 +64,7 @@ class DualDecoderUNet(nn.Module):
             main = [main]
         return DualOutput(main, self.auxiliary_decoder(skips), self.projection_head(skips[self.embedding_stage]))
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """The planned network's state, without the training-only parts."""
         state = super().state_dict(*args, **kwargs)
         prefix = kwargs.get("prefix", args[1] if len(args) > 1 else "")
@@ -89,9 +89,3 @@ class DualDecoderUNet(nn.Module):
         """
         with torch.no_grad():
             super().load_state_dict({**super().state_dict(), **state}, strict=True)
-
-    def compute_conv_feature_map_size(self, input_size: tuple[int, ...]) -> int:
-        """nnU-Net's estimate of memory for the planned network."""
-        return self.encoder.compute_conv_feature_map_size(input_size) + self.decoder.compute_conv_feature_map_size(
-            input_size
-        )

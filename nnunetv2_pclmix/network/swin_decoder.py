@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 from dynamic_network_architectures.building_blocks.helper import get_matching_convtransp
 from monai.networks.nets.swin_unetr import BasicLayer
 from torch import Tensor, nn
@@ -52,9 +52,9 @@ class SwinDecoder(nn.Module):
         super().__init__()
         dim = len(strides[0])
         transposed_conv = get_matching_convtransp(conv_op=conv_op)
-        total = torch.tensor([list(s) for s in strides]).cumprod(0)
+        total = np.cumprod([list(s) for s in strides], axis=0)
         # the shallowest stage the transformer works on: the first whose largest stride reaches output_stride
-        reaches = [s for s in range(len(strides)) if int(total[s].max()) >= output_stride]
+        reaches = [s for s in range(len(strides)) if total[s].max() >= output_stride]
         self.top_stage = reaches[0] if reaches else len(strides) - 1
         widths = [_ceil_multiple(c * width_ratio, head_dimension) for c in encoder_channels]
 

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnunetv2_pclmix import doctor
+from nnunetv2_pclmix.cli import main
+
+HEALTHY: dict[str, dict[str, Any]] = {
+    doctor.TORCH_PROBE: {"torch": "2.9", "cuda": True, "built": "13.0", "mps": False, "gpus": ["A card"]},
+    doctor.VISION_PROBE: {"torchvision": "0.24"},
+    doctor.LOOKUP_PROBE: {"module": "nnunetv2_pclmix.trainer"},
+}
+
+
+@pytest.fixture
+def probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A healthy environment; what a probe finds is changed by changing the result (text: its error)."""
+    for variable in doctor.FOLDERS:
+        (tmp_path / variable).mkdir()
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    monkeypatch.setenv(doctor.TRAINER_VARIABLE, str(Path(doctor.__file__).parent / "ext_trainer"))
+    monkeypatch.delenv(doctor.OPT_OUT, raising=False)
+    results: dict[str, Any] = dict(HEALTHY)
+
+    def probe(code: str) -> tuple[dict[str, Any] | None, str]:
+        found = results[code]
+        return (None, found) if isinstance(found, str) else (found, "")
+
+    monkeypatch.setattr(doctor, "_probe", probe)
+    return results
+
+
+def test_healthy_environment(probes: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "Everything is in place." in out
+    assert all(line.startswith("ok: ") for line in out.splitlines()[:-2])
+    assert "A card" in out
+
+
+def test_missing_gpu_is_a_warning(probes: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    probes[doctor.TORCH_PROBE] = {**HEALTHY[doctor.TORCH_PROBE], "gpus": [], "built": None}
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "-device cpu" in out
+    assert "0 errors, 1 warnings" in out
+
+
+@pytest.mark.parametrize(
+    ("probe", "problem", "message"),
+    [
+        (doctor.TORCH_PROBE, "ImportError: libcudart", "torch cannot be imported"),
+        (doctor.VISION_PROBE, "RuntimeError: operator torchvision::nms does not exist", "must be of one build"),
+        (doctor.LOOKUP_PROBE, "RuntimeError: Could not find requested nnunet trainer", "nnU-Net does not find"),
+        (doctor.LOOKUP_PROBE, {"module": "nnunetv2.training.x"}, "finds another"),
+    ],
+)
+def test_failing_probe_is_an_error(
+    probes: dict[str, Any], probe: str, problem: Any, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probes[probe] = problem
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert message in out
+    assert "-> " in out
+
+
+def test_folders_and_hook(
+    probes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("nnUNet_raw")
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "nowhere"))
+    monkeypatch.setenv(doctor.TRAINER_VARIABLE, "/my/own")
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "export nnUNet_raw=" in out
+    assert f'mkdir -p "{tmp_path / "nowhere"}"' in out
+    assert "start-up hook did not add" in out
+    assert "3 errors" in out
+    monkeypatch.setenv(doctor.OPT_OUT, "1")
+    main(["doctor"])
+    assert f"{doctor.OPT_OUT} is set" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("version", "level"),
+    [("2.7.9", "error"), ("2.8", "ok"), ("2.8.1+local", "ok"), ("2.10.0rc1", "ok"), ("3", "error")],
+)
+def test_versions(version: str, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: version if name == "nnunetv2" else known(name))
+    finding = next(doctor.check_versions())
+    assert finding.level == level
+    assert version in finding.text
+
+
+def test_probe_reports_the_last_line_of_an_error() -> None:
+    assert doctor._probe("print('noise'); print('{\"a\": 1}')") == ({"a": 1}, "")
+    assert doctor._probe("raise ValueError('this one')") == (None, "ValueError: this one")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [doctor.TORCH_PROBE, doctor.VISION_PROBE])
+def test_probes_run(code: str) -> None:
+    found, problem = doctor._probe(code)
+    assert found, problem
+    assert found.keys() == HEALTHY[code].keys()
+    json.dumps(found)

@@ -1,0 +1,143 @@
+"""The method's mathematics written a second time, from the paper's equations, in plain numpy loops.
+
+Nothing here imports the package. Slow on purpose: a reader should see the equation.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """(N, C, *grid) -> probabilities, voxel by voxel."""
+    out = np.zeros_like(logits, dtype=np.float64)
+    for n in range(logits.shape[0]):
+        for voxel in itertools.product(*(range(s) for s in logits.shape[2:])):
+            values = [float(logits[(n, c, *voxel)]) for c in range(logits.shape[1])]
+            largest = max(values)
+            total = sum(math.exp(v - largest) for v in values)
+            for c, v in enumerate(values):
+                out[(n, c, *voxel)] = math.exp(v - largest) / total
+    return out
+
+
+def voxels(labels: np.ndarray):
+    """Indices (n, *voxel) of all voxels of (N, *grid)."""
+    return itertools.product(*(range(s) for s in labels.shape))
+
+
+def log_probability(logits: np.ndarray, n: int, voxel: tuple[int, ...], label: int) -> float:
+    values = [float(logits[(n, c, *voxel)]) for c in range(logits.shape[1])]
+    largest = max(values)
+    return values[label] - largest - math.log(sum(math.exp(v - largest) for v in values))
+
+
+def partial_cross_entropy(logits: np.ndarray, labels: np.ndarray, ignore: int) -> float:
+    total, count = 0.0, 0
+    for n, *voxel in voxels(labels):
+        label = int(labels[(n, *voxel)])
+        if label != ignore:
+            total -= log_probability(logits, n, tuple(voxel), label)
+            count += 1
+    return total / count if count else 0.0
+
+
+def weighted_cross_entropy(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
+    total = 0.0
+    for n, *voxel in voxels(labels):
+        index = (n, *voxel)
+        total -= weights[index] * log_probability(logits, n, tuple(voxel), int(labels[index]))
+    return total / labels.size
+
+
+def dice_loss(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
+    probabilities = softmax(logits)
+    losses = []
+    for c in range(logits.shape[1]):
+        overlap = predicted = size = 0.0
+        for n, *voxel in voxels(labels):
+            index = (n, *voxel)
+            p = probabilities[(n, c, *voxel)] * weights[index]
+            y = float(labels[index] == c) * weights[index]
+            overlap += p * y
+            predicted += p
+            size += y
+        if size > 0:
+            losses.append(1 - 2 * overlap / (predicted + size))
+    return sum(losses) / len(losses) if losses else 0.0
+
+
+def mean_squared_difference(first: np.ndarray, second: np.ndarray) -> float:
+    return sum((float(a) - float(b)) ** 2 for a, b in zip(first.flat, second.flat, strict=True)) / first.size
+
+
+def entropy(probabilities: np.ndarray) -> np.ndarray:
+    shape = (probabilities.shape[0], *probabilities.shape[2:])
+    out = np.zeros(shape)
+    for n, *voxel in itertools.product(*(range(s) for s in shape)):
+        for c in range(probabilities.shape[1]):
+            p = float(probabilities[(n, c, *voxel)])
+            if p > 0:
+                out[(n, *voxel)] -= p * math.log(p)
+    return out
+
+
+def mix(values: np.ndarray, background: np.ndarray, partners: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """M values[i] + (1 - M) background[j], voxel by voxel on the full grid."""
+    out = np.empty_like(values)
+    for b in range(len(values)):
+        i, j = partners[b]
+        for voxel in itertools.product(*(range(s) for s in values.shape[2:])):
+            inside = all(lower <= v < upper for v, (lower, upper) in zip(voxel, boxes[b], strict=True))
+            for c in range(values.shape[1]):
+                out[(b, c, *voxel)] = values[(i, c, *voxel)] if inside else background[(j, c, *voxel)]
+    return out
+
+
+def info_nce(anchors, labels, valid, queue, filled, temperature: float) -> float:
+    """For each anchor: over its positives, the mean of -log(e^s+ / (e^s+ + sum over other classes' rows e^s-))."""
+    losses = []
+    for a in range(len(anchors)):
+        if not valid[a]:
+            continue
+        positives, negatives = [], []
+        for c, k in itertools.product(range(queue.shape[0]), range(queue.shape[1])):
+            if filled[c, k]:
+                s = sum(float(x) * float(y) for x, y in zip(anchors[a], queue[c, k], strict=True)) / temperature
+                (positives if c == labels[a] else negatives).append(s)
+        if not positives:
+            continue
+        terms = []
+        for s in positives:
+            largest = max([s, *negatives])
+            total = math.exp(s - largest) + sum(math.exp(n - largest) for n in negatives)
+            terms.append(-(s - largest - math.log(total)))
+        losses.append(sum(terms) / len(terms))
+    return sum(losses) / len(losses) if losses else 0.0
+
+
+def class_means(embeddings: np.ndarray, labels: np.ndarray, num_classes: int) -> dict[tuple[int, int], np.ndarray]:
+    """Unit-length mean embedding of each (image, class) that occurs; embeddings (N, D, P), labels (N, P)."""
+    out = {}
+    for n in range(len(labels)):
+        for c in range(num_classes):
+            members = [embeddings[n, :, p] for p in range(labels.shape[1]) if labels[n, p] == c]
+            if members:
+                mean = sum(members) / len(members)
+                length = math.sqrt(sum(float(x) ** 2 for x in mean))
+                if length > 0:
+                    out[n, c] = mean / length
+    return out
+
+
+class Ring:
+    """A list of the last K vectors of one class."""
+
+    def __init__(self, length: int) -> None:
+        self.length, self.vectors = length, []
+
+    def push(self, vector: np.ndarray) -> None:
+        self.vectors = [*self.vectors, vector][-self.length :]

@@ -1,0 +1,40 @@
+import dataclasses
+
+import pytest
+
+from nnunetv2_pclmix.config import PRESETS, PCLMixConfig, config_from_plans
+
+
+def test_default_and_published():
+    assert config_from_plans({}, {}) == PCLMixConfig()
+    published = config_from_plans({"pclmix": {"preset": "published"}}, {})
+    assert (published.main_supervision, published.initial_lr, published.momentum) == ("ce", 0.03, 0.9)
+    assert (published.mix_consistency_ramp, published.decoder_consistency_on_logits) == (0.0, True)
+
+
+def test_the_configuration_wins_over_the_plans_and_both_over_the_preset():
+    plans = {"pclmix": {"preset": "published", "initial_lr": 0.5, "box_fraction": 0.1}}
+    config = config_from_plans(plans, {"pclmix": {"box_fraction": 0.3}})
+    assert (config.initial_lr, config.box_fraction, config.momentum) == (0.5, 0.3, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"preset": "best"}, "expected preset default or published, got 'best'"),
+        ({"box_fracton": 0.1}, "unknown hyper-parameter box_fracton"),
+        ({"box_fraction": 1.5}, r"expected box_fraction in \[0, 1\], got 1.5"),
+        ({"patch_fraction": 0}, "expected patch_fraction > 0"),
+        ({"main_supervision": "dice"}, "expected main_supervision"),
+    ],
+)
+def test_mistakes_are_named(overrides, message):
+    with pytest.raises(ValueError, match=message):
+        config_from_plans({"pclmix": overrides}, {})
+
+
+def test_frozen_and_presets_name_real_fields():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PCLMixConfig().seed = 1
+    names = {field.name for field in dataclasses.fields(PCLMixConfig)}
+    assert all(set(preset) <= names for preset in PRESETS.values())
