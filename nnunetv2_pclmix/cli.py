@@ -1,4 +1,4 @@
-"""The command ``nnUNetv2_pclmix``: what the plugin adds beside nnU-Net's own commands."""
+"""What the PCLMix plugin adds beside nnU-Net's own commands."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ COMMANDS = {
     "evaluate": ("nnunetv2_pclmix.evaluation.command", "Dice and HD95 of predictions against dense references"),
     "small_plans": ("nnunetv2_pclmix.small_plans", "add a small configuration, for CPUs, to a copy of the plans"),
 }
-"""Subcommands: name -> (module, help). A module has ``add_arguments(parser)`` and ``run(args) -> int``, and imports what
-is slow to import inside ``run``."""
+"""Subcommands: name -> (module, help).
+
+A module has ``add_arguments(parser)`` and ``run(args) -> int``, and imports what is slow to import inside ``run``.
+"""
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,5 +1,8 @@
-"""Add a small configuration to a copy of a dataset's plans: fewer features and a smaller batch, so that a CPU or a small
-card can train it. The original plans stay as they are, and no new preprocessing is needed unless the spacing changes."""
+"""Add a small configuration to a copy of a dataset's plans.
+
+It has fewer features and a smaller batch, so that a CPU or a small card can train it. The original plans stay as they
+are, and no new preprocessing is needed unless the spacing changes.
+"""
 
 from __future__ import annotations
 

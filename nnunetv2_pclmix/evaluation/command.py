@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dataset-json",
         type=Path,
         metavar="FILE",
-        help="nnU-Net's dataset.json with names and integers of the labels (default: the one in or above either folder)",
+        help="dataset.json with the labels' names and integers (default: the one in or above either folder)",
     )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="where the JSON and CSV files go (default: beside the predictions)"

@@ -13,7 +13,7 @@ STAGES = 5
 
 def planned(*, residual: bool = False) -> dict[str, Any]:
     kind = "n_blocks_per_stage" if residual else "n_conv_per_stage"
-    name = "residual_unet.ResidualEncoderUNet" if residual else "unet.PlainConvUNet"
+    name = "unet.ResidualEncoderUNet" if residual else "unet.PlainConvUNet"
     architecture = {
         "network_class_name": f"dynamic_network_architectures.architectures.{name}",
         "arch_kwargs": {
@@ -83,17 +83,22 @@ def test_small_network_can_be_built_and_run(folder: Path, residual: bool) -> Non
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
     (folder / "nnUNetPlans.json").write_text(json.dumps(planned(residual=residual)))
-    assert main("small_plans -d Dataset127_ACDC --features 4 6 8 --patch-size 16 12".split()) == 0
+    assert main(["small_plans", "-d", "Dataset127_ACDC", "--features", "4", "6", "8", "--patch-size", "16", "12"]) == 0
     small = json.loads((folder / "nnUNetPlansSmall.json").read_text())["configurations"]["2d_small"]
     architecture = small["architecture"]
     network = get_network_from_plans(
-        architecture["network_class_name"], architecture["arch_kwargs"], architecture["_kw_requires_import"], 1, 4
+        architecture["network_class_name"],
+        architecture["arch_kwargs"],
+        architecture["_kw_requires_import"],
+        1,
+        4,
+        deep_supervision=False,
     )
-    assert network(torch.zeros(2, 1, 16, 12))[0].shape == (2, 4, 16, 12)
+    assert network(torch.zeros(2, 1, 16, 12)).shape == (2, 4, 16, 12)
 
 
 def test_another_spacing_gets_its_own_data(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main("small_plans -d 127 --spacing 3.0 3.0 --to Coarse -c 2d_child".split()) == 0
+    assert main(["small_plans", "-d", "127", "--spacing", "3.0", "3.0", "--to", "Coarse", "-c", "2d_child"]) == 0
     small = json.loads((folder / "Coarse.json").read_text())["configurations"]["2d_child_small"]
     assert small["data_identifier"] == "Coarse_2d_child_small"
     assert (small["spacing"], small["median_image_size_in_voxels"]) == ([3.0, 3.0], [120.0, 105.0])
@@ -101,7 +106,7 @@ def test_another_spacing_gets_its_own_data(folder: Path, capsys: pytest.CaptureF
 
 
 def test_hyper_parameters_are_written(folder: Path) -> None:
-    assert main("small_plans -d 127 --pclmix preset=published box_fraction=0.3".split()) == 0
+    assert main(["small_plans", "-d", "127", "--pclmix", "preset=published", "box_fraction=0.3"]) == 0
     plans = json.loads((folder / "nnUNetPlansSmall.json").read_text())
     assert plans["pclmix"] == {"preset": "published", "box_fraction": 0.3}
 
@@ -135,15 +140,15 @@ def test_mistakes_are_told_in_one_line(
 
 
 def test_existing_copy_is_kept_unless_told_otherwise(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main("small_plans -d 127".split()) == 0
-    assert main("small_plans -d 127 --batch-size 3".split()) == 1
+    assert main(["small_plans", "-d", "127"]) == 0
+    assert main(["small_plans", "-d", "127", "--batch-size", "3"]) == 1
     assert "--overwrite" in capsys.readouterr().err
-    assert main("small_plans -d 127 --batch-size 3 --overwrite".split()) == 0
+    assert main(["small_plans", "-d", "127", "--batch-size", "3", "--overwrite"]) == 0
     plans = json.loads((folder / "nnUNetPlansSmall.json").read_text())
     assert plans["configurations"]["2d_small"]["batch_size"] == 3
 
 
 def test_unset_folder_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("nnUNet_preprocessed", raising=False)
-    assert main("small_plans -d 127".split()) == 1
+    assert main(["small_plans", "-d", "127"]) == 1
     assert "nnUNet_preprocessed is not set" in capsys.readouterr().err
