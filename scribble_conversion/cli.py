@@ -8,6 +8,7 @@ from pathlib import Path
 from scribble_conversion.console import run_command
 from scribble_conversion.conversion import Options, convert
 from scribble_conversion.files import opened_folder
+from scribble_conversion.parallel import terminated_like_interrupted
 from scribble_conversion.readers.acdc import find_acdc
 from scribble_conversion.splits import FIVE_FOLD, MAAG
 from scribble_conversion.summary import summarise
@@ -93,4 +94,5 @@ def main(args: list[str] | None = None) -> int:
         0, or another number after an error, which is told on stderr.
     """
     parsed = _get_parser().parse_args(args)
-    return run_command(lambda: parsed.run(parsed))
+    with terminated_like_interrupted():
+        return run_command(lambda: parsed.run(parsed))

@@ -11,7 +11,7 @@ from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_j
 
 from scribble_conversion.case import CaseJob, CaseResult, convert_case
 from scribble_conversion.console import UserError
-from scribble_conversion.parallel import number_of_processes, run_all, terminated_like_interrupted
+from scribble_conversion.parallel import number_of_processes, run_all
 from scribble_conversion.patients import PatientRanges, hold_out
 from scribble_conversion.source import Case, Source, name_some
 from scribble_conversion.splits import FIVE_FOLD, Fold, make_folds
@@ -82,7 +82,7 @@ def convert(source: Source, options: Options) -> Conversion:
     processes = number_of_processes(options.processes, len(source.cases))
     was_preprocessed = target.is_preprocessed
     splits = json.dumps([fold.as_json() for fold in folds], indent=4) + "\n"
-    with terminated_like_interrupted(), staged_dataset(target, splits) as folder:
+    with staged_dataset(target, splits) as folder:
         jobs = _jobs(source, training, held_out, folder)
         results = run_all(convert_case, jobs, processes, "converting")
         _write_dataset_json(source, target, options, len(training), folder)

@@ -70,7 +70,8 @@ def run_all(function: Callable[[Job], Result], jobs: Sequence[Job], processes: i
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker)
     try:
-        futures = [executor.submit(function, job) for job in jobs]
+        with _interrupts_held_back():  # the workers start here
+            futures = [executor.submit(function, job) for job in jobs]
         for future in tqdm(as_completed(futures), desc=title, total=len(futures), disable=None):
             future.result()
         return [future.result() for future in futures]
@@ -91,6 +92,19 @@ def terminated_like_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Deliver Ctrl-C only afterwards; processes started meanwhile never see it, it is for their parent to end them."""
+    if not hasattr(signal, "pthread_sigmask"):  # not a POSIX system
+        yield
+        return
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.extra import numpy as npst
 
 from scribble_conversion.console import UserError
@@ -18,6 +18,7 @@ CODES = {0: 0, 200: 1, 500: 2, 1220: 3, -1: 4}
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64, np.float32, np.float64])
+@settings(deadline=None)
 @given(data=st.data())
 def test_every_voxel_is_replaced(dtype: type, data: st.DataObject) -> None:
     shape = data.draw(npst.array_shapes(min_dims=1, max_dims=3, max_side=5))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from scribble_conversion.console import UserError
 from scribble_conversion.source import Case
@@ -39,6 +39,7 @@ def _assert_by_patient(folds: list[Fold], cases: list[Case]) -> None:
         assert sorted(fold.train + fold.val) == everybody
 
 
+@settings(deadline=None)
 @given(ANY_PATIENTS)
 def test_five_folds_are_blocks_of_twenty(frames: Frames) -> None:
     cases = _cases(frames)
@@ -53,6 +54,7 @@ def test_five_folds_are_blocks_of_twenty(frames: Frames) -> None:
     assert [_numbers(fold.val) for fold in folds] == present
 
 
+@settings(deadline=None)
 @given(ANY_PATIENTS)
 def test_maag_validates_on_its_fifteen_patients(frames: Frames) -> None:
     cases = _cases(frames)
