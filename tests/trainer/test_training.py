@@ -1,0 +1,145 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nnunetv2_pclmix.objective import TERMS, term_weights
+from nnunetv2_pclmix.trainer import nnUNetTrainerPCLMix
+
+
+def test_a_training_logs_every_term_and_writes_a_checkpoint_stock_nnunet_reads(make_trainer):
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    trainer = make_trainer(epochs=2)
+    trainer.run_training()
+    log = trainer.logger.local_logger.my_fantastic_logging
+    for name in TERMS:
+        assert len(log[f"pclmix_{name}"]) == len(log[f"pclmix_weight_{name}"]) == 2
+        assert all(math.isfinite(v) for v in log[f"pclmix_{name}"])
+    assert sum(log["pclmix_pseudo_label_shares"][-1]) == pytest.approx(1)
+    text = Path(trainer.log_file).read_text()
+    assert "mix_consistency_main" in text
+    assert "share of each class: pseudo-labels background" in text
+
+    content = torch.load(Path(trainer.output_folder) / "checkpoint_final.pth", weights_only=False)
+    stock = nnUNetTrainer.build_network_architecture(
+        trainer.plans_manager, trainer.configuration_manager, 1, 4, enable_deep_supervision=False
+    )
+    stock.load_state_dict(content["network_weights"], strict=True)
+    x = torch.randn(1, 1, 64, 64)
+    trainer.network.eval()
+    trainer.set_deep_supervision_enabled(False)
+    assert torch.equal(stock.eval()(x), trainer.network(x))
+
+
+def test_terms_are_weighted_by_the_schedule(make_trainer):
+    trainer = make_trainer(epochs=4, iterations=5)
+    trainer.current_epoch, trainer._step_in_epoch = 2, 0
+    assert trainer.progress == 0.5
+    weights = term_weights(trainer.config, trainer.progress)
+    ramp = trainer.config.decoder_consistency_weight * math.exp(-5 * 0.25)
+    if trainer.config.decoder_consistency_ramp == 1 and trainer.config.decoder_consistency_start == 0:
+        assert weights["decoder_consistency"] == pytest.approx(ramp)
+    assert weights["supervised_auxiliary"] == pytest.approx(trainer.config.auxiliary_weight * weights["supervised_main"])
+    assert weights["contrast"] == pytest.approx(trainer.config.contrast_weight * 0.5**0.9)
+
+
+def test_published_uses_partial_cross_entropy_and_its_optimiser(make_trainer):
+    trainer = make_trainer(pclmix={"preset": "published"})
+    trainer.initialize()
+    group = trainer.optimizer.param_groups[0]
+    assert (group["lr"], group["momentum"], group["weight_decay"], group["nesterov"]) == (0.03, 0.9, 1e-4, False)
+    assert "PartialCrossEntropyLoss" in str(trainer.loss)
+
+
+def test_half_as_many_patches_each_with_a_twin(make_trainer):
+    trainer = make_trainer()
+    trainer.initialize()
+    trainer.on_train_start()
+    batch = next(trainer.dataloader_train)
+    assert trainer.batch_size == 2
+    assert batch["data"].shape == (4, 1, 64, 64)
+    assert batch["target"][0].shape == (4, 1, 64, 64)
+    assert batch["mix_partners"].shape == (2, 2)
+    assert batch["mix_boxes"].shape == (2, 2, 2)
+
+
+def test_a_step_that_is_not_finite_is_named_and_changes_nothing(make_trainer):
+    trainer = make_trainer()
+    trainer.initialize()
+    trainer.on_train_start()
+    batch = next(trainer.dataloader_train)
+    batch["data"][0, 0, 0, 0] = float("nan")
+    weights = {k: v.clone() for k, v in trainer.network.state_dict().items()}
+    trainer.network.train()
+    trainer.train_step(batch)
+    assert all(torch.equal(v, weights[k]) for k, v in trainer.network.state_dict().items())
+    assert not trainer.queue.filled().any()
+    assert "supervised_main" in Path(trainer.log_file).read_text().split("not finite in step 0")[0].splitlines()[-1]
+
+
+def test_a_batch_without_any_scribble_gives_finite_losses_and_weights(make_trainer):
+    trainer = make_trainer()
+    trainer.initialize()
+    trainer.on_train_start()
+    batch = next(trainer.dataloader_train)
+    ignore = trainer.label_manager.ignore_label
+    batch["target"] = [torch.full_like(t, ignore) for t in batch["target"]]
+    trainer.network.train()
+    step = trainer.train_step(batch)
+    assert np.isfinite(step["terms"]).all()
+    assert all(p.isfinite().all() for p in trainer.network.parameters())
+
+
+def test_a_vanishing_class_raises_a_warning(make_trainer):
+    trainer = make_trainer()
+    trainer.initialize()
+    terms, weights = np.ones(len(TERMS)), dict.fromkeys(TERMS, 1.0)
+    trainer._print_epoch(terms, weights, np.array([900.0, 2.0, 50.0, 50.0]), np.array([9.0, 5.0, 5.0, 5.0]))
+    assert "WARNING: class RV is scribbled (5 voxels this epoch) but is vanishing" in Path(trainer.log_file).read_text()
+
+
+def test_a_dataset_without_ignore_label_is_refused_at_once(make_trainer):
+    labels = {"background": 0, "RV": 1, "MYO": 2, "LV": 3}
+    with pytest.raises(ValueError, match=r"needs an ignore label, but the dataset.json of Dataset511_Phantom"):
+        make_trainer(change_dataset={"labels": labels})
+
+
+def test_unknown_hyper_parameters_are_refused_at_once(make_trainer):
+    with pytest.raises(ValueError, match="unknown hyper-parameter boxes"):
+        make_trainer(pclmix={"boxes": 1})
+
+
+def test_the_checkpoint_records_the_overrides(make_trainer):
+    trainer = make_trainer(pclmix={"box_fraction": 0.3})
+    trainer.run_training()
+    content = torch.load(Path(trainer.output_folder) / "checkpoint_final.pth", weights_only=False)
+    assert content["init_args"]["plans"]["pclmix"] == {"box_fraction": 0.3}
+    written = json.loads((Path(trainer.output_folder_base) / "plans.json").read_text())
+    assert written["pclmix"] == {"box_fraction": 0.3}
+
+
+def test_validation_is_judged_densely_and_says_what_nnunets_own_figure_is(make_trainer):
+    trainer = make_trainer()
+    trainer.run_training()
+    trainer.perform_actual_validation(save_probabilities=True)
+    text = Path(trainer.log_file).read_text()
+    assert "Dense evaluation against" in text
+    assert "scribbled voxels only" in text
+    validation = Path(trainer.output_folder) / "validation"
+    assert (validation / "dense_evaluation.json").is_file()
+    assert list(validation.glob("*.npz"))
+
+
+def test_variants_are_named_as_nnunet_names_its_own():
+    import pickle
+
+    from nnunetv2_pclmix import trainer_variants
+
+    variant = trainer_variants.nnUNetTrainerPCLMix_20epochs
+    assert issubclass(variant, nnUNetTrainerPCLMix)
+    assert pickle.loads(pickle.dumps(variant)) is variant
+    assert "nnUNetTrainerPCLMix_1epoch" in trainer_variants.__all__
