@@ -98,7 +98,7 @@ def render_frame(
 def make_patient(rng: np.random.Generator) -> Patient:
     """Draws and renders one patient."""
     heart, look = draw_heart(rng), draw_look(rng)
-    spacing = float(np.round(rng.uniform(1.95, 2.25), 4))
+    spacing = float(np.round(rng.uniform(2.25, 2.55), 4))
     n_slices = int(rng.integers(6, 9))
     n_frames = int(rng.integers(20, 31))
     return Patient(

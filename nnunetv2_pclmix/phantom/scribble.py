@@ -33,13 +33,13 @@ def rv_stroke(lines: Contours, rng: np.random.Generator, n: int = 400) -> tuple[
     depth = np.concatenate([np.full(n // 2, rng.uniform(0.6, 0.75)), np.full(n // 2, rng.uniform(0.25, 0.45))])
     depth = np.clip(depth + _tremor(rng, n, 0.03), 0.1, 0.9)
     epi, outer = lines.radius(lines.epi, angle), lines.radius(lines.outer, angle)
-    kept = slice(0, int(n * rng.uniform(0.6, 1.0)))
+    kept = slice(0, int(n * rng.uniform(0.5, 0.95)))
     return (epi + depth * (outer - epi))[kept], angle[kept]
 
 
 def myo_stroke(lines: Contours, rng: np.random.Generator, n: int = 500) -> tuple[Floats, Floats]:
     """Most of a ring along the middle of the wall."""
-    angle = rng.uniform(-np.pi, np.pi) + np.linspace(0.0, 2 * np.pi * rng.uniform(0.55, 1.0), n)
+    angle = rng.uniform(-np.pi, np.pi) + np.linspace(0.0, 2 * np.pi * rng.uniform(0.4, 0.9), n)
     depth = np.clip(0.5 + _tremor(rng, n, 0.06), 0.2, 0.8)
     endo, epi = lines.radius(lines.endo, angle), lines.radius(lines.epi, angle)
     return endo + depth * (epi - endo), angle
@@ -55,7 +55,7 @@ def lv_stroke(lines: Contours, rng: np.random.Generator, n: int = 400) -> tuple[
 
 def background_stroke(lines: Contours, rng: np.random.Generator, n: int = 1200) -> tuple[Floats, Floats]:
     """Around the heart and a little away from it, drifting outwards in the manner of a spiral."""
-    turns = rng.uniform(0.6, 1.15) * rng.choice([-1.0, 1.0])
+    turns = rng.uniform(0.5, 0.95) * rng.choice([-1.0, 1.0])
     angle = rng.uniform(-np.pi, np.pi) + np.linspace(0.0, 2 * np.pi * turns, n)
     near, far = rng.uniform(5.0, 9.0), rng.uniform(10.0, 24.0)
     margin = near + (far - near) * np.linspace(0.0, 1.0, n) ** 1.5 + _tremor(rng, n, 0.8)

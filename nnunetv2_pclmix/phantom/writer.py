@@ -46,8 +46,9 @@ def write_phantoms(output: Path, n_patients: int, rng: np.random.Generator, firs
     with zipfile.ZipFile(archive_path, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, "acdc_scribbles/", b"")
         _add(archive, "__MACOSX/._acdc_scribbles", b"Mac OS X")
-        for number, child in enumerate(rng.spawn(n_patients), start=first):
-            _write_patient(output / "training", archive, f"patient{number:03d}", make_patient(child))
+        for number in range(first, first + n_patients):
+            patient = make_patient(np.random.default_rng(rng.integers(2**63)))
+            _write_patient(output / "training", archive, f"patient{number:03d}", patient)
     return archive_path
 
 

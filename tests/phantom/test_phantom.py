@@ -18,7 +18,7 @@ from nnunetv2_pclmix.phantom.writer import write_phantoms
 
 @pytest.fixture(scope="module")
 def patients() -> list[Patient]:
-    return [make_patient(child) for child in np.random.default_rng(5).spawn(6)]
+    return [make_patient(np.random.default_rng(seed)) for seed in range(6)]
 
 
 @pytest.fixture(scope="module")
