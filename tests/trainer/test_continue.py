@@ -1,0 +1,91 @@
+"""A training that was killed continues as if nothing had happened."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from nnunetv2_pclmix import checkpoint
+
+
+def _losses(trainer):
+    log = trainer.logger.local_logger.my_fantastic_logging
+    kept = {k: v for k, v in log.items() if k.startswith("pclmix") or k in ("train_losses", "val_losses", "mean_fg_dice")}
+    return {k: [str(x) for x in v] for k, v in kept.items()}
+
+
+def test_an_interrupted_training_equals_an_uninterrupted_one_bit_for_bit(make_trainer):
+    pclmix = {"seed": 7, "queue_length": 5}
+    whole = make_trainer(epochs=4, iterations=3, pclmix=pclmix)
+    whole.run_training()
+
+    class Killed(Exception):
+        pass
+
+    interrupted = make_trainer(epochs=4, iterations=3, pclmix=pclmix)
+    interrupted.save_every = 2
+    end = interrupted.on_epoch_end
+
+    def end_and_die():
+        end()
+        if interrupted.current_epoch == 3:
+            raise Killed
+
+    interrupted.on_epoch_end = end_and_die
+    with pytest.raises(Killed):
+        interrupted.run_training()
+    latest = Path(interrupted.output_folder) / "checkpoint_latest.pth"
+
+    torch.manual_seed(123)
+    again = make_trainer(epochs=4, iterations=3, pclmix=pclmix, continue_training=True)
+    again.load_checkpoint(str(latest))
+    assert again.current_epoch == 2
+    again.run_training()
+
+    assert _losses(again) == _losses(whole)
+    for mine, theirs in zip(again.network.parameters(), whole.network.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert torch.equal(again.queue.features, whole.queue.features)
+
+
+def test_different_seeds_differ(make_trainer):
+    first, second = (make_trainer(epochs=1, iterations=2, pclmix={"seed": seed}) for seed in (1, 2))
+    for trainer in (first, second):
+        trainer.run_training()
+    assert _losses(first) != _losses(second)
+
+
+def test_a_kill_while_saving_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint_latest.pth"
+
+    def save_stock(file):
+        torch.save({"network_weights": {"a": torch.ones(1)}}, file)
+
+    checkpoint.save(save_stock, path, {"step": 1})
+    real = torch.save
+
+    def die_half_way(content, file, *args, **kwargs):
+        if hasattr(file, "name") and str(file.name).endswith(".partial"):
+            file.write(b"half a checkpoint")
+            raise KeyboardInterrupt
+        return real(content, file, *args, **kwargs)
+
+    monkeypatch.setattr(torch, "save", die_half_way)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(save_stock, path, {"step": 2})
+    assert checkpoint.load(str(path), torch.device("cpu")) == {"step": 1}
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_pretrained_weights_of_a_stock_training_are_accepted_and_the_other_way_round(make_trainer, tmp_path):
+    from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    stock, mine = make_trainer(nnUNetTrainer), make_trainer()
+    for trainer in (stock, mine):
+        trainer.initialize()
+        trainer.save_checkpoint(str(tmp_path / f"{type(trainer).__name__}.pth"))
+    stock_weight = stock.network.encoder.stages[0][0].convs[0].conv.weight
+    load_pretrained_weights(mine.network, str(tmp_path / "nnUNetTrainer.pth"))
+    assert torch.equal(mine.network.encoder.stages[0][0].convs[0].conv.weight, stock_weight)
+    load_pretrained_weights(stock.network, str(tmp_path / "nnUNetTrainerPCLMix.pth"))
