@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nnunetv2_pclmix.closed_world import vouch
 from nnunetv2_pclmix.config import PCLMixConfig
 from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix
 from nnunetv2_pclmix.losses.consistency import mean_squared_difference, pseudo_label_cross_entropy, pseudo_label_dice
@@ -137,13 +138,15 @@ class PCLMixObjective:
         }
         for name, part in (("", plain), ("_mixed", mixed)):
             values[f"supervised_auxiliary{name}"] = self.full_resolution_loss(auxiliary[part], targets[0][part])
-        pseudo_labels, weights = self._mixed_pseudo_labels(main[plain], auxiliary[plain], mix, progress, rng)
+        scribbles = targets[0][plain, 0]
+        pseudo_labels, weights = self._mixed_pseudo_labels(
+            main[plain], auxiliary[plain], scribbles, mix, progress, rng
+        )
         for name, logits in (("main", main[mixed]), ("auxiliary", auxiliary[mixed])):
             values[f"mix_consistency_{name}"] = self._against_pseudo_labels(logits, pseudo_labels, weights)
         values["decoder_consistency"] = mean_squared_difference(
             main.float(), auxiliary.float(), self.config.decoder_consistency_on_logits
         )
-        scribbles = targets[0][plain, 0]
         values["contrast"], vectors, valid = self._contrast(output, scribbles, half, progress)
         weight = term_weights(self.config, progress)
         loss = torch.stack([weight[name] * values[name] for name in TERMS]).sum()
@@ -158,19 +161,34 @@ class PCLMixObjective:
 
     @torch.no_grad()
     def _mixed_pseudo_labels(
-        self, main: Tensor, auxiliary: Tensor, mix: Mix, progress: float, rng: np.random.Generator
+        self,
+        main: Tensor,
+        auxiliary: Tensor,
+        scribbles: Tensor,
+        mix: Mix,
+        progress: float,
+        rng: np.random.Generator,
     ) -> tuple[Tensor, Tensor | None]:
-        """Pseudo-labels (B, *grid) of the twins, and their weights where uncertain ones are left out.
+        """Pseudo-labels (B, *grid) of the twins, and weights of those that count less.
 
         One decoder speaks inside the boxes and the other outside, by a coin flip per batch. Because a mask is 0 or 1,
         the argmax of the mixed predictions is the mix of the argmaxes, which is what is computed.
         """
         first, second = (main, auxiliary) if rng.random() < 0.5 else (auxiliary, main)
-        labels = apply_mix(first.argmax(1, keepdim=True), mix, second.argmax(1, keepdim=True))[:, 0]
-        if not self.config.mix_consistency_certain_only:
-            return labels, None
-        certain = entropy(mean_probabilities(main, auxiliary)) <= self._threshold(progress)
-        return labels, apply_mix(certain[:, None], mix)[:, 0].float()
+        labels = [first.argmax(1), second.argmax(1)]
+        weights = [torch.ones_like(scribbles, dtype=torch.float32)] * 2
+        if self.config.mix_consistency_certain_only:
+            certain = entropy(mean_probabilities(main, auxiliary)) <= self._threshold(progress)
+            weights = [certain.float()] * 2
+        if self.config.closed_world:
+            vouched = [vouch(each, scribbles, self.num_classes, self.ignore_label) for each in labels]
+            labels = [each for each, _ in vouched]
+            weights = [weight * sure for weight, (_, sure) in zip(weights, vouched, strict=True)]
+        mixed_labels, mixed_weights = (
+            apply_mix(inside[:, None], mix, outside[:, None])[:, 0] for inside, outside in (labels, weights)
+        )
+        plain = not (self.config.closed_world or self.config.mix_consistency_certain_only)
+        return mixed_labels, None if plain else mixed_weights
 
     def _threshold(self, progress: float) -> float:
         return entropy_threshold(progress, self.config.uncertainty_start)

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from nnunetv2_pclmix.closed_world import grow_from_seeds, vouch
+
+IGNORE = 4
+
+
+@given(st.integers(0, 10_000), st.sampled_from([(12, 9), (5, 6, 7)]))
+@settings(max_examples=40, deadline=None)
+def test_growing_finds_the_components_that_hold_a_seed(seed, grid):
+    rng = np.random.default_rng(seed)
+    mask, seeds = rng.random(grid) < 0.4, rng.random(grid) < 0.05
+    components, _ = ndimage.label(mask, np.ones([3] * len(grid)))
+    expected = np.isin(components, np.unique(components[seeds & mask])) & mask
+    grown = grow_from_seeds(*(torch.from_numpy(a)[None, None].float() for a in (seeds, mask)), steps=int(mask.size))
+    assert np.array_equal(grown[0, 0].numpy() > 0, expected)
+
+
+def _scene():
+    """A heart with strokes (RV 1 beside LV 3) and an island of LV far away; 64 x 64."""
+    labels = torch.zeros(1, 64, 64, dtype=torch.long)
+    labels[:, 8:24, 8:24], labels[:, 8:24, 24:40], labels[:, 48:60, 48:60] = 1, 3, 3
+    scribbles = torch.full_like(labels, IGNORE)
+    scribbles[:, 12:20, 12], scribbles[:, 12:20, 32], scribbles[:, 30, 4:50] = 1, 3, 0
+    return labels, scribbles
+
+
+def test_an_island_without_a_stroke_becomes_background_and_the_rest_stays():
+    labels, scribbles = _scene()
+    vouched, weights = vouch(labels, scribbles, 4, IGNORE)
+    assert (vouched[:, 48:60, 48:60] == 0).all()
+    assert torch.equal(vouched[:, :44], labels[:, :44])
+    assert (weights == 1).all()
+
+
+def test_a_structure_connected_to_strokes_of_another_class_only_is_in_doubt():
+    labels, scribbles = _scene()
+    scribbles[scribbles == 1] = IGNORE
+    vouched, weights = vouch(labels, scribbles, 4, IGNORE)
+    assert torch.equal(vouched[labels == 1], labels[labels == 1])
+    assert (weights[labels == 1] == 0).all()
+    assert (weights[labels != 1] == 1).all()
+
+
+def test_an_image_nobody_annotated_stays_as_it_is():
+    labels, scribbles = _scene()
+    vouched, weights = vouch(labels, torch.full_like(scribbles, IGNORE), 4, IGNORE)
+    assert torch.equal(vouched, labels)
+    assert (weights == 1).all()
+
+
+def test_images_of_a_batch_do_not_vouch_for_each_other():
+    labels, scribbles = _scene()
+    only_background = torch.full_like(scribbles, IGNORE)
+    only_background[:, 30, 4:50] = 0
+    vouched, _ = vouch(torch.cat([labels, labels]), torch.cat([scribbles, only_background]), 4, IGNORE)
+    assert (vouched[0] > 0).any()
+    assert (vouched[1] == 0).all()
+
+
+@pytest.mark.parametrize("grid", [(50, 37), (3, 33, 40), (1, 1)])
+def test_any_grid(grid):
+    rng = np.random.default_rng(0)
+    labels = torch.from_numpy(rng.integers(0, 4, (2, *grid)))
+    scribbles = torch.where(torch.from_numpy(rng.random((2, *grid)) < 0.05), labels, IGNORE)
+    vouched, weights = vouch(labels, scribbles, 4, IGNORE)
+    assert vouched.shape == weights.shape == labels.shape
+    assert torch.equal(vouched[vouched > 0], labels[vouched > 0])
