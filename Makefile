@@ -1,5 +1,6 @@
 # Commands for a fresh machine. Each sets up the virtual environment first where that has not been done.
 #
+#   make demo     phantoms, two trainings side by side, table and picture in demo_run/ (some minutes)
 #   make test     checks and default tests
 #   make lint     checks alone
 #   make venv     the environment alone
@@ -7,16 +8,18 @@
 #
 # Variables: PYTHON  the Python (3.10 to 3.13) to make the environment with
 #            VENV    where the environment lies
-#            PIP_ARGS, PYTEST_ARGS  passed on, for instance  make test PYTEST_ARGS="-m slow"
+#            PIP_ARGS, PYTEST_ARGS, DEMO_ARGS  passed on, for instance  make test PYTEST_ARGS="-m slow"
 #
 # In an environment of your own, do the same by hand:
 #   pip install -c constraints.txt -e ".[test]"
 #   ruff check . && mypy && pytest
+#   python -m nnunetv2_pclmix.demo
 
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+DEMO_ARGS ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -24,10 +27,13 @@ INSTALLED := $(VENV)/.installed
 # Two of torch's thread pools on the same cores slow each other down.
 test lint: export OMP_NUM_THREADS = 1
 
-.PHONY: test lint venv clean
+.PHONY: test demo lint venv clean
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+demo: $(INSTALLED)
+	$(BIN)/python -m nnunetv2_pclmix.demo --output demo_run --overwrite $(DEMO_ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
