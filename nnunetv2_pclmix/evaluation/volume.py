@@ -54,10 +54,14 @@ def read_labels(path: Path) -> LabelVolume:
     """
     import SimpleITK as sitk
 
+    warned = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # several lines per file of ACDC, on how its header is rounded
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise UserError(f"{path} cannot be read as an image") from error
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(warned)
     array = sitk.GetArrayFromImage(image)
     if array.ndim != image.GetDimension():
         raise UserError(f"{path} has {image.GetNumberOfComponentsPerPixel()} channels; a label file has one")
