@@ -44,6 +44,7 @@ class Workspace:
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     from nnunetv2.experiment_planning.plan_and_preprocess_entrypoints import plan_and_preprocess_entry
+
     from nnunetv2_pclmix.cli import main as pclmix
     from nnunetv2_pclmix.phantom.__main__ import main as phantom
     from scribble_conversion.cli import main as convert

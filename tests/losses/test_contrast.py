@@ -21,7 +21,13 @@ def _sample(seed: int, num_anchors: int = 6):
     rng = np.random.default_rng(seed)
     anchors, queue = _unit(rng, num_anchors, D), _unit(rng, C, K, D)
     labels = torch.from_numpy(rng.integers(0, C, num_anchors))
-    return anchors, labels, torch.from_numpy(rng.random(num_anchors) < 0.8), queue, torch.from_numpy(rng.random((C, K)) < 0.6)
+    return (
+        anchors,
+        labels,
+        torch.from_numpy(rng.random(num_anchors) < 0.8),
+        queue,
+        torch.from_numpy(rng.random((C, K)) < 0.6),
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -132,9 +138,7 @@ def test_anchors_differ_from_draw_to_draw_and_repeat_for_a_seed():
 
 
 def test_no_label_no_anchor():
-    anchors = choose_anchors(
-        torch.full((2, 9), 7), torch.zeros(2, 9, dtype=torch.bool), C, max_views=5, max_anchors=20
-    )
+    anchors = choose_anchors(torch.full((2, 9), 7), torch.zeros(2, 9, dtype=torch.bool), C, max_views=5, max_anchors=20)
     assert not anchors.valid.any()
 
 

@@ -9,7 +9,9 @@ from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.network.dual_decoder import DualDecoderUNet, DualOutput
 
 
-def _unet(kind=PlainConvUNet, dim: int = 2, features=(8, 16, 32, 64), strides=None, classes: int = 4, channels: int = 1):
+def _unet(
+    kind=PlainConvUNet, dim: int = 2, features=(8, 16, 32, 64), strides=None, classes: int = 4, channels: int = 1
+):
     conv, norm = (nn.Conv2d, nn.InstanceNorm2d) if dim == 2 else (nn.Conv3d, nn.InstanceNorm3d)
     n = len(features)
     strides = strides or [[1] * dim] + [[2] * dim] * (n - 1)
@@ -84,7 +86,9 @@ def test_training_parts_survive_a_checkpoint():
 def test_every_parameter_gets_a_gradient():
     network = add_training_parts(_unet(), 4, PCLMixConfig(auxiliary_drop_path=0.0)).train()
     output = network(torch.randn(2, 1, 32, 32))
-    (sum(m.square().mean() for m in output.main) + output.auxiliary.square().mean() + output.embedding.mean()).backward()
+    (
+        sum(m.square().mean() for m in output.main) + output.auxiliary.square().mean() + output.embedding.mean()
+    ).backward()
     assert [name for name, p in network.named_parameters() if p.grad is None] == []
 
 
@@ -114,7 +118,7 @@ def test_the_auxiliary_decoder_adds_at_most_30_percent(features):
 
 
 def test_a_network_without_encoder_is_refused():
-    with pytest.raises(ValueError, match="needs a U-Net with an encoder.*Sequential"):
+    with pytest.raises(ValueError, match=r"needs a U-Net with an encoder.*Sequential"):
         add_training_parts(nn.Sequential(), 4, PCLMixConfig())
     with pytest.raises(ValueError, match="expected a U-Net with an encoder"):
         DualDecoderUNet(nn.Sequential(), nn.Identity(), nn.Identity(), 0)

@@ -10,8 +10,8 @@ from nnunetv2_pclmix import checkpoint
 
 def _losses(trainer):
     log = trainer.logger.local_logger.my_fantastic_logging
-    kept = {k: v for k, v in log.items() if k.startswith("pclmix") or k in ("train_losses", "val_losses", "mean_fg_dice")}
-    return {k: [str(x) for x in v] for k, v in kept.items()}
+    names = [k for k in log if k.startswith("pclmix")] + ["train_losses", "val_losses", "mean_fg_dice"]
+    return {k: [str(x) for x in log[k]] for k in names}
 
 
 def test_an_interrupted_training_equals_an_uninterrupted_one_bit_for_bit(make_trainer):

@@ -36,15 +36,14 @@ def test_a_training_logs_every_term_and_writes_a_checkpoint_stock_nnunet_reads(m
 
 
 def test_terms_are_weighted_by_the_schedule(make_trainer):
-    trainer = make_trainer(epochs=4, iterations=5)
+    trainer = make_trainer(epochs=4, iterations=5, pclmix={"preset": "published"})
     trainer.current_epoch, trainer._step_in_epoch = 2, 0
     assert trainer.progress == 0.5
     weights = term_weights(trainer.config, trainer.progress)
-    ramp = trainer.config.decoder_consistency_weight * math.exp(-5 * 0.25)
-    if trainer.config.decoder_consistency_ramp == 1 and trainer.config.decoder_consistency_start == 0:
-        assert weights["decoder_consistency"] == pytest.approx(ramp)
-    assert weights["supervised_auxiliary"] == pytest.approx(trainer.config.auxiliary_weight * weights["supervised_main"])
-    assert weights["contrast"] == pytest.approx(trainer.config.contrast_weight * 0.5**0.9)
+    assert weights["decoder_consistency"] == pytest.approx(math.exp(-5 * 0.25))
+    assert weights["mix_consistency_main"] == 1
+    assert weights["mix_consistency_auxiliary"] == weights["supervised_auxiliary"] == 0.4
+    assert weights["contrast"] == pytest.approx(0.1 * 0.5**0.9)
 
 
 def test_published_uses_partial_cross_entropy_and_its_optimiser(make_trainer):
