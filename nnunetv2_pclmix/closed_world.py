@@ -15,21 +15,31 @@ COARSE_STRIDE = 4  # connectivity is followed on a coarser grid, which also forg
 FINE_AXIS = 32  # axes shorter than this, such as the slices of a thick volume, are not coarsened
 
 
+def _dilate(mask: Tensor) -> Tensor:
+    """Binary dilation of (N, C, *grid) bool by one voxel, diagonals included."""
+    for axis in range(2, mask.ndim):
+        last = mask.shape[axis] - 1
+        grown = mask.clone()
+        grown.narrow(axis, 1, last).logical_or_(mask.narrow(axis, 0, last))
+        grown.narrow(axis, 0, last).logical_or_(mask.narrow(axis, 1, last))
+        mask = grown
+    return mask
+
+
 def grow_from_seeds(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
     """Voxels of a mask that are connected to a seed within ``steps`` steps (geodesic dilation).
 
     Args:
-        seeds: (N, C, *grid) of 0 and 1; those outside the mask do not count.
-        mask: (N, C, *grid) of 0 and 1.
+        seeds: (N, C, *grid) bool; those outside the mask do not count.
+        mask: (N, C, *grid) bool.
         steps: at most so many dilations by one voxel, diagonals included.
 
     Returns:
-        (N, C, *grid) of 0 and 1.
+        (N, C, *grid) bool.
     """
-    pool = F.max_pool2d if mask.ndim == 4 else F.max_pool3d
-    grown = seeds * mask
+    grown = seeds & mask
     for _ in range(steps):
-        grown = pool(grown, 3, 1, 1) * mask
+        grown = _dilate(grown) & mask
     return grown
 
 
@@ -67,10 +77,10 @@ def vouch(labels: Tensor, scribbles: Tensor, num_classes: int, ignore_label: int
     mask = torch.cat([mask.amax(1, keepdim=True), mask], 1)
     strokes = torch.cat([strokes.amax(1, keepdim=True), strokes], 1)
     # a stroke that the prediction misses by a voxel still vouches for the region it touches
-    coarse_mask, coarse_strokes = coarse(mask), coarse(strokes)
-    grown = grow_from_seeds(coarse_strokes, coarse_mask, 2 * max(coarse_mask.shape[2:]))
-    vouched = F.interpolate(grown, scale_factor=tuple(float(s) for s in stride), mode="nearest")
-    vouched = vouched[(..., *(slice(0, size) for size in grid))] > 0
+    coarse_mask, coarse_strokes = coarse(mask) > 0, coarse(strokes) > 0
+    vouched = grow_from_seeds(coarse_strokes, coarse_mask, 2 * max(coarse_mask.shape[2:]))
+    for axis, (factor, size) in enumerate(zip(stride, grid, strict=True), start=2):
+        vouched = vouched.repeat_interleave(factor, axis).narrow(axis, 0, size)
     foreground = labels > 0
     annotated = (scribbles != ignore_label).flatten(1).any(1).view(-1, *[1] * len(grid))
     island = foreground & ~vouched[:, 0] & annotated

@@ -17,7 +17,7 @@ from nnunetv2_pclmix.losses.consistency import mean_squared_difference, pseudo_l
 from nnunetv2_pclmix.losses.contrast import choose_anchors, class_means, info_nce
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.dual_decoder import DualOutput
-from nnunetv2_pclmix.pseudo_label import contrast_labels, entropy, mean_probabilities
+from nnunetv2_pclmix.pseudo_label import classes_of, contrast_labels, entropy, mean_probabilities
 from nnunetv2_pclmix.schedule import entropy_threshold, gaussian_ramp, power_ramp
 
 TERMS = (
@@ -175,7 +175,7 @@ class PCLMixObjective:
         the argmax of the mixed predictions is the mix of the argmaxes, which is what is computed.
         """
         first, second = (main, auxiliary) if rng.random() < 0.5 else (auxiliary, main)
-        labels = [first.argmax(1), second.argmax(1)]
+        labels = [classes_of(first), classes_of(second)]
         weights = [torch.ones_like(scribbles, dtype=torch.float32)] * 2
         if self.config.mix_consistency_certain_only:
             certain = entropy(mean_probabilities(main, auxiliary)) <= self._threshold(progress)
@@ -219,7 +219,7 @@ class PCLMixObjective:
             coarse = F.interpolate(scribbles[:, None].float(), grid, mode="nearest-exact")[:, 0].long()
             probabilities = mean_probabilities(main, auxiliary)
             labels = contrast_labels(probabilities, coarse, self.ignore_label, self._threshold(progress)).flatten(1)
-            hard = main.argmax(1).flatten(1) != labels
+            hard = classes_of(main).flatten(1) != labels
             anchors = choose_anchors(
                 labels,
                 hard,

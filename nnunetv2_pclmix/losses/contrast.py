@@ -120,12 +120,14 @@ def info_nce(
     with torch.autocast(anchors.device.type, enabled=False):
         anchors = anchors if anchors.dtype == torch.float64 else anchors.float()
         similarity = anchors @ queue.to(anchors.dtype).reshape(-1, dimension).T / temperature  # (A, C K)
-        same = (labels[:, None] == torch.arange(num_classes, device=labels.device)).repeat_interleave(length, 1)
-        filled = filled.reshape(1, -1)
-        positive = same & filled
+        similarity = similarity.view(len(anchors), num_classes, length)
         lowest = torch.finfo(similarity.dtype).min / 4
-        negatives = torch.logsumexp(similarity.masked_fill(same | ~filled, lowest), 1, keepdim=True)
-        losses = F.softplus(negatives - similarity).masked_fill(~positive, 0.0)
+        other = labels[:, None] != torch.arange(num_classes, device=labels.device)
+        negative = other[:, :, None] & filled
+        negatives = torch.logsumexp(similarity.masked_fill(~negative, lowest).flatten(1), 1, keepdim=True)
+        own = labels.view(-1, 1, 1).expand(-1, 1, length)
+        positive = filled[labels]  # (A, K)
+        losses = F.softplus(negatives - similarity.gather(1, own)[:, 0]).masked_fill(~positive, 0.0)
         n_positive = positive.sum(1)
         per_anchor = losses.sum(1) / n_positive.clamp(min=1)
         counts = valid & (n_positive > 0)
