@@ -45,9 +45,9 @@ class PCLMixConfig:
 
     # Mix consistency
     mix_consistency_weight: float = 1.0  # published
-    mix_consistency_start: float = 0.0
-    mix_consistency_ramp: float = 1.0  # length of the ramp; published: 0, full strength from the first step
-    mix_consistency_dice: float = 0.0  # weight of Dice beside cross-entropy; published: 0
+    mix_consistency_start: float = 0.1  # published: 0
+    mix_consistency_ramp: float = 0.4  # length of the ramp; published: 0, full strength from the first step
+    mix_consistency_dice: float = 1.0  # weight of Dice beside cross-entropy, for rare classes; published: 0
     mix_consistency_certain_only: bool = False  # leave uncertain pseudo-labels out; published: False
     # regions that no stroke vouches for are no structures (closed_world.py); turn it off where annotators left
     # structures without a stroke in images that they scribbled. published: False
@@ -90,7 +90,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "main_supervision": "ce",
         "original_weight": 1.0,
         "mixed_weight": 1.0,
+        "mix_consistency_start": 0.0,
         "mix_consistency_ramp": 0.0,
+        "mix_consistency_dice": 0.0,
         "closed_world": False,
         "decoder_consistency_on_logits": True,
         "initial_lr": 0.03,
