@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+
+from nnunetv2_pclmix.dataloading.factory import start_augmenter
+from nnunetv2_pclmix.dataloading.loader import PCLMixDataLoader, mix_of_batch
+from nnunetv2_pclmix.dataloading.mix import apply_mix
+from nnunetv2_pclmix.dataloading.transforms import outside_becomes_ignore
+
+
+@pytest.fixture
+def make_loader(make_trainer):
+    trainer = make_trainer()
+    trainer.initialize()
+    dataset, _ = trainer.get_tr_and_val_datasets()
+    patch = trainer.configuration_manager.patch_size
+    scales = trainer._get_deep_supervision_scales()
+    rotation, dummy_2d, initial, mirror = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+    transforms = trainer.get_training_transforms(
+        patch, rotation, scales, mirror, dummy_2d, use_mask_for_norm=[False], ignore_label=4
+    )
+
+    def make(batch_size: int = 3):
+        return PCLMixDataLoader(
+            dataset, batch_size, initial, patch, trainer.label_manager, transforms=transforms, box_fraction=0.2
+        )
+
+    return make
+
+
+def test_the_twins_equal_recomputing_them_from_the_mix_that_travelled_along(make_loader):
+    batch = next(make_loader())
+    mix = mix_of_batch(batch)
+    assert len(batch["target"]) > 1
+    for values in (batch["data"], *batch["target"]):
+        assert torch.equal(values[3:], apply_mix(values[:3], mix))
+
+
+def test_worker_streams_differ_and_repeat(make_loader):
+    def boxes(seed):
+        np.random.seed(seed)  # as nnU-Net's workers do
+        torch.manual_seed(seed)
+        loader = make_loader()
+        return [next(loader) for _ in range(2)]
+
+    first, again, other = boxes(1), boxes(1), boxes(2)
+    for a, b in zip(first, again, strict=True):
+        assert torch.equal(a["data"], b["data"])
+        assert torch.equal(a["mix_boxes"], b["mix_boxes"])
+    assert not torch.equal(first[0]["mix_boxes"], first[1]["mix_boxes"])
+    assert not torch.equal(first[0]["mix_boxes"], other[0]["mix_boxes"])
+
+
+def test_background_processes_give_whole_batches_from_different_streams(make_loader):
+    augmenter = start_augmenter(make_loader(), 2, False, np.random.default_rng(0))
+    try:
+        batches = [next(augmenter) for _ in range(4)]
+    finally:
+        augmenter._finish()
+    assert len({tuple(b["mix_boxes"].flatten().tolist()) for b in batches}) == 4
+    for batch in batches:
+        assert torch.equal(batch["data"][3:], apply_mix(batch["data"][:3], mix_of_batch(batch)))
+
+
+@pytest.mark.parametrize("as_ignore", [True, False])
+def test_what_lies_outside_the_image_is_unlabelled(make_trainer, as_ignore):
+    trainer = make_trainer(pclmix={"padding_as_ignore": as_ignore})
+    image, labels = torch.zeros(1, 64, 64), torch.full((1, 64, 64), -1, dtype=torch.int16)
+    labels[:, 20:40, 20:40] = 2
+    training = trainer.get_training_transforms((64, 64), 0.0, None, (), False, ignore_label=4)
+    validation = trainer.get_validation_transforms(None, ignore_label=4)
+    for pipeline in (training, validation):
+        values = set(pipeline(image=image.clone(), segmentation=labels.clone())["segmentation"].unique().tolist())
+        assert values == ({2, 4} if as_ignore else {2, 0})
+
+
+def test_a_pipeline_without_the_step_is_noticed():
+    from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+
+    with pytest.raises(ValueError, match="expected a step that removes label -1"):
+        outside_becomes_ignore(ComposeTransforms([]), 4)
+    assert outside_becomes_ignore(ComposeTransforms([]), None) is not None

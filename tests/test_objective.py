@@ -1,0 +1,145 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from nnunetv2_pclmix.config import config_from_plans
+from nnunetv2_pclmix.dataloading.mix import draw_mix
+from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
+from nnunetv2_pclmix.memory_queue import MemoryQueue
+from nnunetv2_pclmix.network.dual_decoder import DualOutput
+from nnunetv2_pclmix.objective import TERMS, PCLMixObjective, term_weights
+from tests import oracles
+
+B, C, IGNORE, GRID, D = 3, 3, 3, (16, 24), 6
+
+
+def _objective(preset: str = "published", **overrides):
+    config = config_from_plans({"pclmix": {"preset": preset, **overrides}}, {})
+    loss = PartialCrossEntropyLoss(IGNORE)
+    queue = MemoryQueue(C, 7, D)
+    return PCLMixObjective(config, C, IGNORE, lambda m, t: loss(m[0], t[0]), loss, queue)
+
+
+def _sample(seed: int = 0, ignored: float = 0.9):
+    rng = np.random.default_rng(seed)
+    main, auxiliary = (torch.from_numpy(rng.normal(size=(2 * B, C, *GRID)).astype(np.float32) * 2) for _ in range(2))
+    embedding = torch.from_numpy(rng.normal(size=(2 * B, D, 2, 3)).astype(np.float32))
+    labels = rng.integers(0, C, (2 * B, 1, *GRID))
+    labels[rng.random(labels.shape) < ignored] = IGNORE
+    output = DualOutput([main.requires_grad_()], auxiliary.requires_grad_(), embedding.requires_grad_())
+    return output, [torch.from_numpy(labels)], draw_mix(B, GRID, 0.2, rng)
+
+
+class _Coin:
+    """A generator whose coin always falls on one side."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def random(self) -> float:
+        return self.value
+
+
+@pytest.mark.parametrize(("coin", "inside", "outside"), [(0.1, 0, 1), (0.9, 1, 0)])
+def test_published_terms_equal_the_plain_loops(coin, inside, outside):
+    """All terms of the paper at once, on the network's outputs, float32 inputs against float64 loops."""
+    objective = _objective()
+    output, targets, mix = _sample()
+    main, auxiliary = output.main[0].detach().double().numpy(), output.auxiliary.detach().double().numpy()
+    labels = targets[0][:, 0].numpy()
+    probabilities = [oracles.softmax(main[:B]), oracles.softmax(auxiliary[:B])]
+    mixed = oracles.mix(probabilities[inside], probabilities[outside], mix.partners.numpy(), mix.boxes.numpy())
+    pseudo, ones = mixed.argmax(1), np.ones((B, *GRID))
+    expected = {
+        "supervised_main": oracles.partial_cross_entropy(main[:B], labels[:B], IGNORE),
+        "supervised_main_mixed": oracles.partial_cross_entropy(main[B:], labels[B:], IGNORE),
+        "supervised_auxiliary": oracles.partial_cross_entropy(auxiliary[:B], labels[:B], IGNORE),
+        "supervised_auxiliary_mixed": oracles.partial_cross_entropy(auxiliary[B:], labels[B:], IGNORE),
+        "mix_consistency_main": oracles.weighted_cross_entropy(main[B:], pseudo, ones),
+        "mix_consistency_auxiliary": oracles.weighted_cross_entropy(auxiliary[B:], pseudo, ones),
+        "decoder_consistency": oracles.mean_squared_difference(main, auxiliary),
+        "contrast": 0.0,  # the queue is empty
+    }
+    result = objective(output, targets, mix, 0.5, _Coin(coin))
+    for name, value in zip(TERMS, result.terms.tolist(), strict=True):
+        assert value == pytest.approx(expected[name], rel=1e-5, abs=1e-6), name
+    weights = {"supervised_main": 1, "supervised_main_mixed": 1, "supervised_auxiliary": 0.4}
+    weights |= {"supervised_auxiliary_mixed": 0.4, "mix_consistency_main": 1, "mix_consistency_auxiliary": 0.4}
+    weights |= {"decoder_consistency": math.exp(-5 * 0.25), "contrast": 0.1 * 0.5**0.9}
+    total = sum(weights[name] * expected[name] for name in TERMS)
+    assert result.loss.item() == pytest.approx(total, rel=1e-5)
+
+
+def test_contrast_equals_its_parts_taken_at_full_resolution():
+    """Labels are made on the coarse grid only; that must equal making them everywhere and then sampling."""
+    objective = _objective(contrast_views=1000, contrast_anchors=10_000)
+    output, targets, mix = _sample(ignored=0.5)
+    rng = np.random.default_rng(1)
+    rows = F.normalize(torch.from_numpy(rng.normal(size=(4, C, D)).astype(np.float32)), dim=2)
+    objective.queue.enqueue(rows, torch.ones(4, C, dtype=torch.bool))
+    result = objective(output, targets, mix, 0.5, _Coin(0.1))
+
+    main, auxiliary = output.main[0].detach()[:B].double(), output.auxiliary.detach()[:B].double()
+    mean = (oracles.softmax(main.numpy()) + oracles.softmax(auxiliary.numpy())) / 2
+    threshold = (0.75 + 0.25 * math.exp(-5 * 0.25)) * math.log(2)
+    full = targets[0][:B, 0].numpy().copy()
+    certain = oracles.entropy(mean) <= threshold
+    full = np.where(full != IGNORE, full, np.where(certain, mean.argmax(1), IGNORE))
+    labels = F.interpolate(torch.from_numpy(full)[:, None].double(), (2, 3), mode="nearest-exact").long().numpy()
+    embedding = F.normalize(output.embedding.detach()[:B], dim=1).double().numpy()
+    anchors = embedding.reshape(B, D, -1).transpose(0, 2, 1).reshape(-1, D)
+    flat = labels.reshape(-1)
+    queue, filled = objective.queue.features.double().numpy(), objective.queue.filled().numpy()
+    expected = oracles.info_nce(anchors, flat, flat != IGNORE, queue, filled, 0.07)
+    assert result.terms[TERMS.index("contrast")].item() == pytest.approx(expected, rel=1e-4)
+    means = oracles.class_means(embedding.reshape(B, D, -1), labels.reshape(B, -1), C)
+    assert {(n, c) for n, c in np.argwhere(result.queue_valid.numpy())} == set(means)
+    for (n, c), mean_vector in means.items():
+        assert result.queue_vectors[n, c].numpy() == pytest.approx(mean_vector, abs=1e-5)
+
+
+@pytest.mark.parametrize("preset", ["published", "default"])
+@pytest.mark.parametrize("ignored", [0.9, 1.0])
+@pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
+def test_loss_and_gradients_are_finite(preset, ignored, progress):
+    output, targets, mix = _sample(ignored=ignored)
+    result = _objective(preset)(output, targets, mix, progress, _Coin(0.1))
+    result.loss.backward()
+    for tensor in (output.main[0], output.auxiliary, output.embedding):
+        assert tensor.grad is not None
+        assert tensor.grad.isfinite().all()
+
+
+def test_pseudo_labels_carry_no_gradient():
+    objective = _objective(original_weight=0.0, mixed_weight=0.0, decoder_consistency_weight=0.0, contrast_weight=0.0)
+    output, targets, mix = _sample()
+    objective(output, targets, mix, 1.0, _Coin(0.1)).loss.backward()
+    assert (output.main[0].grad[:B] == 0).all()
+    assert (output.main[0].grad[B:] != 0).any()
+
+
+def test_uncertain_pseudo_labels_can_be_left_out():
+    undecided = DualOutput([torch.zeros(2 * B, C, *GRID)], torch.zeros(2 * B, C, *GRID), torch.randn(2 * B, D, 2, 3))
+    _, targets, mix = _sample()
+    result = _objective(mix_consistency_certain_only=True)(undecided, targets, mix, 0.5, _Coin(0.1))
+    assert result.terms[TERMS.index("mix_consistency_main")] == 0
+    result = _objective()(undecided, targets, mix, 0.5, _Coin(0.1))
+    assert result.terms[TERMS.index("mix_consistency_main")].item() == pytest.approx(math.log(C), abs=1e-5)
+
+
+def test_counts():
+    output, targets, mix = _sample()
+    result = _objective()(output, targets, mix, 0.5, _Coin(0.1))
+    assert result.pseudo_counts.sum() == B * math.prod(GRID)
+    for c in range(C):
+        assert result.scribble_counts[c] == (targets[0][:B] == c).sum()
+
+
+def test_default_begins_the_unlabelled_terms_gently():
+    config = config_from_plans({}, {})
+    begin, end = term_weights(config, 0.0), term_weights(config, 1.0)
+    assert begin["mix_consistency_main"] == 0 < end["mix_consistency_main"]
+    assert begin["decoder_consistency"] < 0.01 * end["decoder_consistency"]
