@@ -129,25 +129,25 @@ class PCLMixObjective:
         Returns:
             The loss and what goes with it.
         """
-        half = len(mix.boxes)
-        plain, mixed = slice(None, half), slice(half, None)
-        main, auxiliary = output.main[0], output.auxiliary
+        # chunks, not slices: the gradient of two chunks is one concatenation, that of two slices two padded sums
+        main, main_mixed = zip(*(m.chunk(2) for m in output.main), strict=True)
+        auxiliary, auxiliary_mixed = output.auxiliary.chunk(2)
+        target, target_mixed = zip(*(t.chunk(2) for t in targets), strict=True)
+        scribbles = target[0][:, 0]
+        pseudo_labels, weights = self._mixed_pseudo_labels(main[0], auxiliary, scribbles, mix, progress, rng)
+        contrast, vectors, valid = self._contrast(main[0], auxiliary, output.embedding, scribbles, progress)
         values = {
-            f"supervised_main{name}": self.supervised_loss([m[part] for m in output.main], [t[part] for t in targets])
-            for name, part in (("", plain), ("_mixed", mixed))
+            "supervised_main": self.supervised_loss(main, target),
+            "supervised_main_mixed": self.supervised_loss(main_mixed, target_mixed),
+            "supervised_auxiliary": self.full_resolution_loss(auxiliary, target[0]),
+            "supervised_auxiliary_mixed": self.full_resolution_loss(auxiliary_mixed, target_mixed[0]),
+            "mix_consistency_main": self._against_pseudo_labels(main_mixed[0], pseudo_labels, weights),
+            "mix_consistency_auxiliary": self._against_pseudo_labels(auxiliary_mixed, pseudo_labels, weights),
+            "decoder_consistency": mean_squared_difference(
+                output.main[0].float(), output.auxiliary.float(), self.config.decoder_consistency_on_logits
+            ),
+            "contrast": contrast,
         }
-        for name, part in (("", plain), ("_mixed", mixed)):
-            values[f"supervised_auxiliary{name}"] = self.full_resolution_loss(auxiliary[part], targets[0][part])
-        scribbles = targets[0][plain, 0]
-        pseudo_labels, weights = self._mixed_pseudo_labels(
-            main[plain], auxiliary[plain], scribbles, mix, progress, rng
-        )
-        for name, logits in (("main", main[mixed]), ("auxiliary", auxiliary[mixed])):
-            values[f"mix_consistency_{name}"] = self._against_pseudo_labels(logits, pseudo_labels, weights)
-        values["decoder_consistency"] = mean_squared_difference(
-            main.float(), auxiliary.float(), self.config.decoder_consistency_on_logits
-        )
-        values["contrast"], vectors, valid = self._contrast(output, scribbles, half, progress)
         weight = term_weights(self.config, progress)
         loss = torch.stack([weight[name] * values[name] for name in TERMS]).sum()
         return StepResult(
@@ -201,20 +201,19 @@ class PCLMixObjective:
         return loss
 
     def _contrast(
-        self, output: DualOutput, scribbles: Tensor, half: int, progress: float
+        self, main: Tensor, auxiliary: Tensor, embedding: Tensor, scribbles: Tensor, progress: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The contrastive term on the patches, and the class means for the queue.
 
         Everything but the embeddings is pointwise, so it is computed on the embedding's grid only: taking every
         eighth voxel first gives the same as taking it last.
         """
-        embedding = F.normalize(output.embedding[:half].float(), dim=1)
+        embedding = F.normalize(embedding[: len(main)].float(), dim=1)
         grid = embedding.shape[2:]
 
         with torch.no_grad():
             main, auxiliary = (
-                F.interpolate(logits[:half], grid, mode="nearest-exact")
-                for logits in (output.main[0].detach(), output.auxiliary.detach())
+                F.interpolate(logits, grid, mode="nearest-exact") for logits in (main.detach(), auxiliary.detach())
             )
             coarse = F.interpolate(scribbles[:, None].float(), grid, mode="nearest-exact")[:, 0].long()
             probabilities = mean_probabilities(main, auxiliary)

@@ -24,6 +24,7 @@ from nnunetv2_pclmix.config import config_from_plans
 from nnunetv2_pclmix.dataloading.factory import start_augmenters
 from nnunetv2_pclmix.dataloading.loader import PCLMixDataLoader, mix_of_batch
 from nnunetv2_pclmix.dataloading.transforms import outside_becomes_ignore
+from nnunetv2_pclmix.distributed import gather_for_queue
 from nnunetv2_pclmix.judge import judge_validation
 from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
@@ -228,9 +229,15 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         with autocast("cuda") if self.device.type == "cuda" else dummy_context():
             result = self.objective(self.network(data), target, mix, self.progress, self.rng)
         if self._update_weights(result.loss):
-            self.queue.enqueue(result.queue_vectors, result.queue_valid)
+            self._enqueue(result)
         self._step_in_epoch += 1
         return self._to_host(result)
+
+    def _enqueue(self, result: StepResult) -> None:
+        vectors, valid = result.queue_vectors, result.queue_valid
+        if self.is_ddp:  # ranks agree on whether to come here: their gradients are the same
+            vectors, valid = gather_for_queue(vectors, valid, self.configuration_manager.batch_size)
+        self.queue.enqueue(vectors, valid)
 
     def _update_weights(self, loss: Tensor) -> bool:
         """Backward pass and optimiser step; False, with the weights left alone, where the gradient is not finite."""

@@ -1,0 +1,160 @@
+"""What a training step costs, as ratios against stock nnU-Net in the same run.
+
+    python benchmarks/step.py [--features 8 16 32 64 128 128] [--patch-size 224 192] [--images 8] [--repeats 9]
+        [--device cpu] [--threads 1]
+
+Synthetic images with one labelled voxel in a hundred, plain 2D U-Net, float32 on the CPU, autocast on CUDA. Prints a
+Markdown table; medians of interleaved repeats, so that a busy machine slows both sides alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from nnunetv2_pclmix.config import PCLMixConfig
+from nnunetv2_pclmix.dataloading.mix import draw_mix
+from nnunetv2_pclmix.memory_queue import MemoryQueue
+from nnunetv2_pclmix.network.build import add_training_parts
+from nnunetv2_pclmix.objective import PCLMixObjective
+
+CLASSES, IGNORE = 4, 4
+
+
+def _unet(features: list[int]) -> nn.Module:
+    stages = len(features)
+    return PlainConvUNet(
+        input_channels=1,
+        n_stages=stages,
+        features_per_stage=features,
+        conv_op=nn.Conv2d,
+        kernel_sizes=[[3, 3]] * stages,
+        strides=[[1, 1]] + [[2, 2]] * (stages - 1),
+        n_conv_per_stage=2,
+        num_classes=CLASSES,
+        n_conv_per_stage_decoder=2,
+        conv_bias=True,
+        norm_op=nn.InstanceNorm2d,
+        norm_op_kwargs={"affine": True},
+        nonlin=nn.LeakyReLU,
+        nonlin_kwargs={"inplace": True},
+        deep_supervision=True,
+    )
+
+
+def _multiply_adds(call: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        call()
+    return counter.get_total_flops() // 2
+
+
+def _interleaved(calls: dict[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
+    """Median seconds of each call; the first round warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats + 1):
+        for name, call in calls.items():
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            start = time.perf_counter()
+            call()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--features", type=int, nargs="+", default=[8, 16, 32, 64, 128, 128])
+    parser.add_argument("--patch-size", type=int, nargs=2, default=[224, 192])
+    parser.add_argument("--images", type=int, default=8, help="through the network per step, even")
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    device, rng = torch.device(args.device), np.random.default_rng(0)
+    config = PCLMixConfig()
+    stock = _unet(args.features).to(device).train()
+    dual = add_training_parts(_unet(args.features), CLASSES, config).to(device).train()
+
+    images = torch.randn(args.images, 1, *args.patch_size, device=device)
+    labels = torch.randint(0, CLASSES, images.shape, device=device)
+    labels = torch.where(torch.rand(images.shape, device=device) < 0.01, labels, IGNORE).short()
+    with torch.no_grad():
+        shapes = [logits.shape[2:] for logits in stock(images[:1])]
+    targets = [F.interpolate(labels.float(), shape, mode="nearest-exact").short() for shape in shapes]
+    mix = draw_mix(args.images // 2, args.patch_size, config.box_fraction, rng)
+    one_scale = DC_and_CE_loss(
+        {"batch_dice": True, "smooth": 1e-5, "do_bg": False, "ddp": False},
+        {},
+        ignore_label=IGNORE,
+        dice_class=MemoryEfficientSoftDiceLoss,
+    )
+    weights = np.array([1 / 2**i for i in range(len(shapes))])
+    weights[-1] = 0
+    loss = DeepSupervisionWrapper(one_scale, weights / weights.sum())
+    queue = MemoryQueue(CLASSES, config.queue_length, config.embedding_dimension).to(device)
+    full = F.normalize(torch.randn(config.queue_length, CLASSES, config.embedding_dimension, device=device), dim=2)
+    queue.enqueue(full, torch.ones(full.shape[:2], dtype=torch.bool, device=device))
+    objective = PCLMixObjective(config, CLASSES, IGNORE, loss, one_scale, queue)
+
+    def autocast() -> torch.autocast:
+        return torch.autocast(device.type, enabled=device.type == "cuda")
+
+    def stock_step() -> None:
+        with autocast():
+            value = loss(stock(images), targets)
+        value.backward()
+
+    def dual_step() -> None:
+        with autocast():
+            result = objective(dual(images), targets, mix, 0.5, rng)
+        result.loss.backward()
+        queue.enqueue(result.queue_vectors, result.queue_valid)
+
+    with torch.no_grad(), autocast():
+        output = dual(images)
+    half = args.images // 2
+    output = output._replace(embedding=output.embedding.detach().requires_grad_())
+    scribbles = targets[0][:half, 0]
+
+    def contrast() -> None:
+        main, auxiliary = output.main[0][:half], output.auxiliary[:half]
+        objective._contrast(main, auxiliary, output.embedding, scribbles, 0.5)[0].backward()
+
+    def pseudo_labels() -> None:
+        objective._mixed_pseudo_labels(output.main[0][:half], output.auxiliary[:half], scribbles, mix, 0.5, rng)
+
+    one = images[:1]
+    floor = _multiply_adds(lambda: dual(one)) / _multiply_adds(lambda: stock(one))
+    seconds = _interleaved(
+        {"stock": stock_step, "step": dual_step, "contrast": contrast, "pseudo": pseudo_labels}, args.repeats, device
+    )
+    step = seconds["step"] / seconds["stock"]
+    extra = (seconds["contrast"] + seconds["pseudo"]) / seconds["step"]
+    print(f"{args.images} images of {args.patch_size}, features {args.features}, {device}, {args.threads} threads\n")
+    print("| what | against | ratio |")
+    print("|---|---|---|")
+    print(f"| multiply-adds of the training network (the floor) | the planned network | {floor:.3f} |")
+    print(f"| a training step | stock's step with as many images | {step:.3f} |")
+    print(f"| a training step | stock's step times the floor | {step / floor:.3f} |")
+    print(f"| contrast with its gradient, and pseudo-labels | a training step | {extra:.3f} |")
+    print(f"\nmedians of {args.repeats}: " + ", ".join(f"{k} {v * 1e3:.1f} ms" for k, v in seconds.items()))
+
+
+if __name__ == "__main__":
+    main()

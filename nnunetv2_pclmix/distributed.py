@@ -1,0 +1,33 @@
+"""What ranks of a distributed training have to tell each other beside gradients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+def gather_for_queue(vectors: Tensor, valid: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The class means of all ranks, in the order of the ranks, so that every rank's queue gets the same.
+
+    Args:
+        vectors: (B, C, D) of this rank; B may differ between ranks.
+        valid: (B, C) bool.
+        size: the largest B of any rank.
+
+    Returns:
+        (ranks * size, C, D) and (ranks * size, C); filling is not valid.
+
+    Raises:
+        ValueError: if this rank has more than ``size``.
+    """
+    missing = size - len(vectors)
+    if missing < 0:
+        raise ValueError(f"expected at most {size} images on a rank, got {len(vectors)}")
+    vectors = torch.cat([vectors, vectors.new_zeros(missing, *vectors.shape[1:])])
+    valid = torch.cat([valid, valid.new_zeros(missing, *valid.shape[1:])])
+    all_vectors = [torch.empty_like(vectors) for _ in range(dist.get_world_size())]
+    all_valid = [torch.empty_like(valid, dtype=torch.uint8) for _ in all_vectors]
+    dist.all_gather(all_vectors, vectors.contiguous())
+    dist.all_gather(all_valid, valid.to(torch.uint8))
+    return torch.cat(all_vectors), torch.cat(all_valid).bool()

@@ -1,0 +1,103 @@
+"""Two processes on the CPU (gloo), each with half of a batch, against one process with all of it."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from torch import distributed as dist
+from torch import multiprocessing
+from torch.nn.parallel import DistributedDataParallel
+
+from nnunetv2_pclmix.config import PCLMixConfig
+from nnunetv2_pclmix.dataloading.mix import draw_mix
+from nnunetv2_pclmix.distributed import gather_for_queue
+from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
+from nnunetv2_pclmix.memory_queue import MemoryQueue
+from nnunetv2_pclmix.network.build import add_training_parts
+from nnunetv2_pclmix.objective import PCLMixObjective
+from tests.network.test_dual_decoder import _unet
+
+IGNORE, STEPS, PATCH = 4, 3, (32, 32)
+DECODERS_ONLY = {
+    "original_weight": 0.0,
+    "mixed_weight": 0.0,
+    "mix_consistency_weight": 0.0,
+    "contrast_weight": 0.0,
+    "auxiliary_drop_path": 0.0,
+}
+
+
+def _train(rank: int, world: int, settings: dict, images_per_rank: list[int]) -> dict[str, torch.Tensor]:
+    """A few steps of plain gradient descent; each rank sees its share of the same images."""
+    torch.manual_seed(0)
+    config = PCLMixConfig(**settings)
+    network = add_training_parts(_unet(), 4, config).train()
+    model = DistributedDataParallel(network) if world > 1 else network
+    loss = PartialCrossEntropyLoss(IGNORE)
+    queue = MemoryQueue(4, 9, config.embedding_dimension)
+    every_scale = DeepSupervisionWrapper(loss, (0.6, 0.3, 0.1))
+    objective = PCLMixObjective(config, 4, IGNORE, every_scale, loss, queue)
+    optimizer = torch.optim.SGD(network.parameters(), 0.05)
+    first = sum(images_per_rank[:rank])
+    for step in range(STEPS):
+        rng = np.random.default_rng(step)
+        data = torch.from_numpy(rng.normal(size=(sum(images_per_rank), 1, *PATCH)).astype(np.float32))
+        labels = torch.from_numpy(rng.choice([0, 1, 2, 3, IGNORE, IGNORE], (len(data), 1, *PATCH)))
+        mine = slice(first, first + images_per_rank[rank])
+        x, t = torch.cat([data[mine], data[mine].flip(2)]), torch.cat([labels[mine], labels[mine].flip(2)])
+        mix = draw_mix(images_per_rank[rank], PATCH, 0.2, rng)
+        targets = [t, t[..., ::2, ::2], t[..., ::4, ::4]]
+        result = objective(model(x), targets, mix, 1.0, rng)
+        optimizer.zero_grad()
+        result.loss.backward()
+        assert [n for n, p in network.named_parameters() if p.grad is None] == []
+        optimizer.step()
+        vectors, valid = result.queue_vectors, result.queue_valid
+        if world > 1:
+            vectors, valid = gather_for_queue(vectors, valid, max(images_per_rank))
+        queue.enqueue(vectors, valid)
+    weights = {f"weights.{k}": v.detach() for k, v in network.named_parameters()}
+    return {**weights, **{f"queue.{k}": v for k, v in queue.state_dict().items()}}
+
+
+def _rank(rank: int, port: int, folder: str, settings: dict, images_per_rank: list[int]) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    try:
+        torch.save(_train(rank, 2, settings, images_per_rank), Path(folder) / f"{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+def _two_ranks(folder: Path, settings: dict, images_per_rank: list[int]) -> list[dict[str, torch.Tensor]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(_rank, (port, str(folder), settings, images_per_rank), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+@pytest.mark.parametrize("images_per_rank", [[2, 2], [3, 2]])
+def test_ranks_agree_in_weights_and_queue(tmp_path, images_per_rank):
+    first, second = _two_ranks(tmp_path, {}, images_per_rank)
+    assert first["queue.written"].min() > 0
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def test_two_ranks_equal_one_process_with_all_images_where_the_loss_is_a_mean_over_images(tmp_path):
+    ranks = _two_ranks(tmp_path, DECODERS_ONLY, [2, 2])
+    whole = _train(0, 1, DECODERS_ONLY, [4])
+    for name, value in whole.items():
+        if name.startswith("weights."):
+            assert torch.allclose(value, ranks[0][name], atol=1e-5), name
+
+
+def test_more_images_than_announced_are_refused():
+    with pytest.raises(ValueError, match="expected at most 1 images on a rank, got 2"):
+        gather_for_queue(torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.bool), 1)
