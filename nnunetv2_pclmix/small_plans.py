@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from math import prod
-from pathlib import Path
 from typing import Any
 
+from nnunetv2_pclmix.folders import dataset_folder
 from scribble_conversion.console import UserError
 
 FEATURES = (8, 16, 32, 64, 128, 128)
@@ -54,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``nnUNetv2_pclmix small_plans``."""
-    folder = preprocessed_folder(args.dataset)
+    folder = dataset_folder("nnUNet_preprocessed", args.dataset)
     source = folder / f"{args.plans}.json"
     if not source.is_file():
         raise UserError(f"{source} does not exist; run nnUNetv2_plan_and_preprocess -d {args.dataset} first")
@@ -87,25 +85,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"Preprocess it: nnUNetv2_preprocess -d {args.dataset} -plans_name {new_plans} -c {name}")
     print(f"Train it: nnUNetv2_train {args.dataset} {name} 0 -p {new_plans} -tr nnUNetTrainerPCLMix")
     return 0
-
-
-def preprocessed_folder(dataset: str) -> Path:
-    """The folder of a dataset in ``nnUNet_preprocessed``.
-
-    Args:
-        dataset: its number or its name.
-
-    Raises:
-        UserError: the variable is not set, or there is not exactly one such dataset.
-    """
-    root = os.environ.get("nnUNet_preprocessed")  # noqa: SIM112  nnU-Net's spelling
-    if not root:
-        raise UserError("nnUNet_preprocessed is not set; nnUNetv2_pclmix doctor tells what to do")
-    pattern = f"Dataset{int(dataset):03d}_*" if re.fullmatch(r"\d+", dataset) else dataset
-    found = sorted(path for path in Path(root).glob(pattern) if path.is_dir())
-    if len(found) != 1:
-        raise UserError(f"expected one dataset {pattern} in {root}, found {[path.name for path in found] or 'none'}")
-    return found[0]
 
 
 def resolve_configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -1,0 +1,197 @@
+"""Turn a trained model into one for plain nnU-Net, to share with machines without this package.
+
+The weights stay as they are, bit for bit, and so do the predictions. The exported model is for prediction and for
+-pretrained_weights; a training is continued (--c) from the original. The model that a cascade needs before it is
+exported with it. A training is never replaced, whatever the options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunetv2_pclmix.folders import dataset_folder
+from nnunetv2_pclmix.plain_model import check_model, read_json, write_model
+from nnunetv2_pclmix.small_plans import resolve_configuration
+from scribble_conversion.console import UserError
+
+TRAINER = "nnUNetTrainerPCLMix"
+FINAL = "checkpoint_final.pth"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``nnUNetv2_pclmix export``."""
+    parser.add_argument("-d", "--dataset", metavar="ID", help="dataset, by number or name")
+    parser.add_argument("-c", "--configuration", help="configuration that was trained")
+    parser.add_argument("-p", "--plans", default="nnUNetPlans", help="plans (default: nnUNetPlans)")
+    parser.add_argument("-tr", dest="trained", default=TRAINER, metavar="TRAINER", help=f"default: {TRAINER}")
+    parser.add_argument(
+        "--model-folder",
+        type=Path,
+        metavar="DIR",
+        help="the trained TRAINER__PLANS__CONFIGURATION itself, for -d and -c",
+    )
+    parser.add_argument("-f", "--folds", nargs="+", metavar="FOLD", help="default: all that are finished")
+    parser.add_argument(
+        "-chk", "--checkpoints", nargs="+", default=[FINAL], metavar="FILE", help=f"checkpoints (default: {FINAL})"
+    )
+    parser.add_argument(
+        "--trainer",
+        default="nnUNetTrainer",
+        metavar="NAME",
+        help="trainer of nnU-Net that the exported model names (default: nnUNetTrainer)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="the exported model (default: beside the trained one, nnUNetTrainer__PLANS__CONFIGURATION)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an exported model")
+
+
+@dataclass(frozen=True)
+class Export:
+    """One model to export: from ``source`` to ``target``, ``folds`` being numbers or ``all``."""
+
+    source: Path
+    target: Path
+    folds: list[str]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``nnUNetv2_pclmix export``."""
+    if not args.trainer.isidentifier() or "__" in args.trainer or args.trainer.startswith(TRAINER):
+        raise UserError(f"expected a trainer of nnU-Net's own after --trainer, got {args.trainer}")
+    source = _trained_folder(args)
+    _, plans, configuration = _name_parts(source)
+    name = f"{args.trainer}__{plans}__{configuration}"
+    target = (args.output or source.with_name(name)).absolute()
+    exports = [Export(source, target, _folds(source, args.folds, args.checkpoints))]
+    for stage in _previous_stages(source, configuration):
+        earlier = source.with_name(f"{_name_parts(source)[0]}__{plans}__{stage}")
+        if not earlier.is_dir():
+            print(f"Not exported: {configuration} predicts from {stage}, of which there is no {earlier.name}")
+            continue
+        folds = _folds(earlier, args.folds, args.checkpoints)
+        exports.append(Export(earlier, target.with_name(f"{args.trainer}__{plans}__{stage}"), folds))
+    for export in exports:
+        _check_target(export, overwrite=args.overwrite)
+
+    try:
+        _write(exports, args.checkpoints, args.trainer)
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error}") from error
+    for export in exports:
+        print(f"Written: {export.target}, fold {' '.join(export.folds)}, {' '.join(args.checkpoints)}")
+    options = f"-m {target} -f {' '.join(exports[0].folds)} -chk {args.checkpoints[0]}"
+    print(f"Predict with it: nnUNetv2_predict_from_modelfolder -i IMAGES -o PREDICTIONS {options}")
+    return 0
+
+
+def _trained_folder(args: argparse.Namespace) -> Path:
+    if args.model_folder is not None:
+        if args.dataset or args.configuration:
+            raise UserError("expected either --model-folder or -d and -c, got both")
+        folder = args.model_folder.absolute()
+    elif args.dataset and args.configuration:
+        name = f"{args.trained}__{args.plans}__{args.configuration}"
+        folder = dataset_folder("nnUNet_results", args.dataset).absolute() / name
+    else:
+        raise UserError("expected -d and -c, or --model-folder, to choose the model to export")
+    if not folder.is_dir():
+        raise UserError(f"{folder} does not exist; there is no such training")
+    return folder
+
+
+def _name_parts(folder: Path) -> list[str]:
+    parts = folder.name.split("__")
+    if len(parts) != 3:
+        raise UserError(f"expected a folder named TRAINER__PLANS__CONFIGURATION, as nnU-Net does, got {folder.name}")
+    return parts
+
+
+def _previous_stages(source: Path, configuration: str) -> list[str]:
+    """The configurations whose predictions a cascade takes as input."""
+    plans = read_json(source / "plans.json")
+    stages: list[str] = []
+    following = resolve_configuration(plans, configuration).get("previous_stage")
+    while following and following not in stages:
+        stages.append(following)
+        following = resolve_configuration(plans, following).get("previous_stage")
+    return stages
+
+
+def _folds(source: Path, wanted: Sequence[str] | None, checkpoints: Sequence[str]) -> list[str]:
+    """The folds to export.
+
+    Raises:
+        UserError: a wanted one lacks a checkpoint, or none has all of them.
+    """
+    present = sorted(path.name.removeprefix("fold_") for path in source.glob("fold_*") if path.is_dir())
+    missing = {
+        fold: [name for name in checkpoints if not (source / f"fold_{fold}" / name).is_file()]
+        for fold in (wanted or present)
+    }
+    if wanted:
+        for fold, names in missing.items():
+            if names:
+                raise UserError(f"{source / f'fold_{fold}'} has no {names[0]}; see -f and -chk")
+        return list(missing)
+    complete = [fold for fold, names in missing.items() if not names]
+    if not complete:
+        raise UserError(f"no fold of {source} has {' and '.join(checkpoints)}; is the training finished? See -chk")
+    for fold in present:
+        if fold not in complete:
+            print(f"Not exported: fold {fold} has no {missing[fold][0]}")
+    return complete
+
+
+def _check_target(export: Export, *, overwrite: bool) -> None:
+    """See that nothing of the user's is lost.
+
+    Raises:
+        UserError: something is in the way.
+    """
+    target, source = export.target.resolve(), export.source.resolve()
+    if target == source or source in target.parents:
+        raise UserError(f"{export.target} lies in the training itself; name another folder with -o")
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if any(target.glob("fold_*/training_log_*.txt")):
+        raise UserError(f"{export.target} is a training, which is never replaced; name another folder with -o")
+    if not (target / "plans.json").is_file() or not any(target.glob("fold_*")):
+        raise UserError(f"{export.target} exists and is no exported model; name another folder with -o")
+    if not overwrite:
+        raise UserError(f"{export.target} exists; add --overwrite to replace it, or name another folder with -o")
+
+
+def _write(exports: Sequence[Export], checkpoints: Sequence[str], trainer: str) -> None:
+    """Write all models beside where they go, let nnU-Net load them, and only then put them in place."""
+    parent = exports[0].target.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".export_", dir=parent))
+    try:
+        for number, export in enumerate(exports):
+            write_model(export.source, work / str(number), export.folds, checkpoints, trainer)
+            check_model(work / str(number), export.folds, checkpoints, trainer)
+        for number, export in enumerate(exports):
+            _put_in_place(work / str(number), export.target, work / f"replaced_{number}")
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _put_in_place(model: Path, target: Path, replaced: Path) -> None:
+    try:
+        if target.exists():
+            target.replace(replaced)
+        model.replace(target)
+    except BaseException:
+        if replaced.exists() and not target.exists():
+            replaced.replace(target)
+        raise

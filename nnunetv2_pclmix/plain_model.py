@@ -1,0 +1,141 @@
+"""The content of an exported model: what plain nnU-Net predicts with and ``-pretrained_weights`` takes, no more."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scribble_conversion.console import UserError
+
+KEPT_ENTRIES = ("network_weights", "inference_allowed_mirroring_axes")
+FOLD_FILES = (
+    "progress.png",
+    "validation/summary.json",
+    "validation/dense_evaluation.json",
+    "validation/dense_evaluation.csv",
+)
+"""Beside the checkpoints; nnU-Net's zip export insists on the first two."""
+CROSS_VALIDATION = "crossval_results_folds_"
+CROSS_VALIDATION_FILES = ("summary.json", "postprocessing.pkl", "postprocessing.json", "dataset.json")
+
+
+def plain_plans(plans: Mapping[str, Any]) -> dict[str, Any]:
+    """The plans without the settings of PCLMix, which say nothing to plain nnU-Net."""
+    configurations = {
+        name: {key: value for key, value in configuration.items() if key != "pclmix"}
+        for name, configuration in plans["configurations"].items()
+    }
+    kept = {key: value for key, value in plans.items() if key != "pclmix"}
+    return {**kept, "configurations": configurations}
+
+
+def plain_checkpoint(content: Mapping[str, Any], trainer: str) -> dict[str, Any]:
+    """A checkpoint for prediction and fine-tuning; the state to continue the training from stays behind.
+
+    Args:
+        content: what the training saved.
+        trainer: the trainer whose network nnU-Net is to build.
+
+    Returns:
+        The very same ``network_weights``, and what nnU-Net needs to use them.
+
+    Raises:
+        KeyError: an entry that every checkpoint of nnU-Net has is missing.
+    """
+    init_args = content["init_args"]
+    return {
+        **{key: content[key] for key in KEPT_ENTRIES},
+        "init_args": {**init_args, "plans": plain_plans(init_args["plans"])},
+        "trainer_name": trainer,
+    }
+
+
+def write_model(source: Path, folder: Path, folds: Sequence[str], checkpoints: Sequence[str], trainer: str) -> None:
+    """Write an exported model.
+
+    Args:
+        source: results folder of the training, ``TRAINER__PLANS__CONFIGURATION``.
+        folder: where the model goes; must not exist.
+        folds: numbers, or ``all``.
+        checkpoints: files that each of the folds has.
+        trainer: as in ``plain_checkpoint``.
+
+    Raises:
+        UserError: a file of the training cannot be read.
+    """
+    folder.mkdir()
+    _write_plans(source, folder)
+    _copy(source, folder, ["dataset.json", "dataset_fingerprint.json"])
+    for fold in folds:
+        origin, target = source / f"fold_{fold}", folder / f"fold_{fold}"
+        target.mkdir()
+        _copy(origin, target, FOLD_FILES)
+        for name in checkpoints:
+            _write_checkpoint(origin / name, target / name, trainer)
+    for origin in sorted(source.glob(f"{CROSS_VALIDATION}*")):
+        if set(origin.name.removeprefix(CROSS_VALIDATION).split("_")) <= set(folds):
+            target = folder / origin.name
+            target.mkdir()
+            _copy(origin, target, CROSS_VALIDATION_FILES)
+            if (origin / "plans.json").is_file():
+                _write_plans(origin, target)
+
+
+def check_model(folder: Path, folds: Sequence[str], checkpoints: Sequence[str], trainer: str) -> None:
+    """Let nnU-Net's own predictor load an exported model, each checkpoint strictly.
+
+    Raises:
+        UserError: nnU-Net does not find the trainer, or its network is not the one these weights are for.
+    """
+    import torch
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    for name in checkpoints:
+        for fold in folds:
+            try:
+                predictor = nnUNetPredictor(device=torch.device("cpu"))
+                predictor.initialize_from_trained_model_folder(str(folder), (fold,), name)
+            except RuntimeError as error:
+                reason = str(error).splitlines()[0].rstrip(":")
+                raise UserError(f"nnU-Net cannot use {name} of fold {fold} with {trainer}: {reason}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of the training.
+
+    Raises:
+        UserError: it is not there, or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; expected the results folder of a training") from error
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON: {error}") from error
+
+
+def _write_plans(source: Path, folder: Path) -> None:
+    plans = plain_plans(read_json(source / "plans.json"))
+    (folder / "plans.json").write_text(json.dumps(plans, indent=4) + "\n", encoding="utf-8")
+
+
+def _write_checkpoint(source: Path, target: Path, trainer: str) -> None:
+    import torch
+
+    try:
+        content = torch.load(source, map_location="cpu", weights_only=False)
+        plain = plain_checkpoint(content, trainer)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError) as error:
+        raise UserError(f"{source} is no whole checkpoint of nnU-Net") from error
+    torch.save(plain, target)
+
+
+def _copy(source: Path, folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        if (source / name).is_file():
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(source / name, folder / name)
