@@ -8,6 +8,7 @@ exported with it. A training is never replaced, whatever the options.
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{target} cannot be written: {error}") from error
     for export in exports:
         print(f"Written: {export.target}, fold {' '.join(export.folds)}, {' '.join(args.checkpoints)}")
-    options = f"-m {target} -f {' '.join(exports[0].folds)} -chk {args.checkpoints[0]}"
+    options = f"-m {shlex.quote(str(target))} -f {' '.join(exports[0].folds)} -chk {args.checkpoints[0]}"
     print(f"Predict with it: nnUNetv2_predict_from_modelfolder -i IMAGES -o PREDICTIONS {options}")
     return 0
 

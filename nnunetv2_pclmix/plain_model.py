@@ -97,7 +97,7 @@ def check_model(folder: Path, folds: Sequence[str], checkpoints: Sequence[str], 
     for name in checkpoints:
         for fold in folds:
             try:
-                predictor = nnUNetPredictor(device=torch.device("cpu"))
+                predictor = nnUNetPredictor(device=torch.device("cpu"), perform_everything_on_device=False)
                 predictor.initialize_from_trained_model_folder(str(folder), (fold,), name)
             except RuntimeError as error:
                 reason = str(error).splitlines()[0].rstrip(":")
