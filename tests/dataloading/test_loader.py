@@ -38,7 +38,7 @@ def test_the_twins_equal_recomputing_them_from_the_mix_that_travelled_along(make
 
 def test_worker_streams_differ_and_repeat(make_loader):
     def boxes(seed):
-        np.random.seed(seed)  # as nnU-Net's workers do
+        np.random.seed(seed)  # noqa: NPY002  as nnU-Net's workers do
         torch.manual_seed(seed)
         loader = make_loader()
         return [next(loader) for _ in range(2)]
