@@ -10,6 +10,8 @@ CONFIGURATION = "2d_small"
 PLANS = "nnUNetPlansSmall"
 FEATURES = (8, 16, 32, 64, 64)
 ARMS = ("stock", "PCLMix")
+SIDE_BY_SIDE = {"PYTHON_CPU_COUNT": "1"}
+"""One thread each for commands that run side by side."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Settings:
     patients: int = 24
     held_out: int = 6
     patch: int = 112
-    batch: int = 8
+    batch: int = 4
 
     @property
     def dataset_name(self) -> str:
@@ -106,14 +108,20 @@ class Stage:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Variables set for all commands: nnU-Net's three folders, and threads that do not get into each other's way.
+    """Variables set for all commands: nnU-Net's three folders, and what makes commands side by side keep to one core.
 
-    On a CPU nnU-Net takes as many threads as there are cores, whatever ``OMP_NUM_THREADS`` says. Two trainings side by
-    side then have more threads than cores, which is fine unless those that wait do so by spinning; hence ``PASSIVE``
-    (four to ten times faster on two cores). ``OMP_THREAD_LIMIT=1`` instead makes torch hang.
+    On a CPU nnU-Net takes as many threads as Python counts cores, whatever ``OMP_NUM_THREADS`` says; hence
+    ``SIDE_BY_SIDE`` and ``one_core``. Threads that wait shall not do so by spinning. (``OMP_THREAD_LIMIT=1`` instead makes torch hang.)
     """
+    one_core = Path(__file__).parent / "one_core"
     folders = {name: str(settings.folder / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-    return {**folders, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "nnUNet_def_n_proc": "1"}
+    return {
+        **folders,
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "nnUNet_def_n_proc": "1",
+        "PYTHONPATH": str(one_core),
+    }
 
 
 def stages(settings: Settings) -> list[Stage]:
@@ -169,7 +177,7 @@ def _train(settings: Settings, arm: str) -> Command:
         "-device", settings.device,
     )  # fmt: skip
     # 0: patches are loaded in the training's own process, since each training has one core
-    return Command(f"train_{arm}", line, {"nnUNet_n_proc_DA": "0"})
+    return Command(f"train_{arm}", line, {**SIDE_BY_SIDE, "nnUNet_n_proc_DA": "0"})
 
 
 def _predict(settings: Settings, arm: str) -> Command:
@@ -178,7 +186,7 @@ def _predict(settings: Settings, arm: str) -> Command:
         "-d", str(settings.dataset), "-c", CONFIGURATION, "-f", "0", "-p", PLANS, "-tr", settings.trainer(arm),
         "-device", settings.device, "-npp", "1", "-nps", "1",
     )  # fmt: skip
-    return Command(f"predict_{arm}", line)
+    return Command(f"predict_{arm}", line, SIDE_BY_SIDE)
 
 
 def _evaluate(settings: Settings, arm: str) -> Command:

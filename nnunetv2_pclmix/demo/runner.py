@@ -21,10 +21,15 @@ class CommandFailed(RuntimeError):
 
 
 def shell_environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with more variables, and the programs beside this Python found first."""
-    beside = str(Path(sys.executable).parent)
-    path = os.pathsep.join([beside, os.environ.get("PATH", "")])
-    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", **extra}
+    """This process's environment with more variables; programs beside this Python are found first.
+
+    A search path that is set already, of programs or of Python modules, stays behind the new one.
+    """
+    merged = {**os.environ, "PYTHONUNBUFFERED": "1", **extra}
+    merged["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    if "PYTHONPATH" in extra and os.environ.get("PYTHONPATH"):
+        merged["PYTHONPATH"] = os.pathsep.join([extra["PYTHONPATH"], os.environ["PYTHONPATH"]])
+    return merged
 
 
 def run_stage(stage: Stage, base: Mapping[str, str], logs: Path) -> float:

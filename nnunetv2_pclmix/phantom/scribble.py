@@ -57,7 +57,7 @@ def background_stroke(lines: Contours, rng: np.random.Generator, n: int = 1200) 
     """Around the heart and a little away from it, drifting outwards in the manner of a spiral."""
     turns = rng.uniform(0.5, 0.95) * rng.choice([-1.0, 1.0])
     angle = rng.uniform(-np.pi, np.pi) + np.linspace(0.0, 2 * np.pi * turns, n)
-    near, far = rng.uniform(5.0, 9.0), rng.uniform(10.0, 24.0)
+    near, far = rng.uniform(5.0, 9.0), rng.uniform(12.0, 38.0)
     margin = near + (far - near) * np.linspace(0.0, 1.0, n) ** 1.5 + _tremor(rng, n, 0.8)
     # A hand does not follow the notches of the outline: take the largest radius in a window, then smooth it.
     samples = len(lines.angles)

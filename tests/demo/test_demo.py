@@ -24,9 +24,8 @@ def _python(code: str, name: str = "it") -> Stage:
 
 
 def test_commands_come_in_the_order_a_user_needs() -> None:
-    programs = [
-        shlex.split(line.removeprefix("nnUNet_n_proc_DA=0 "))[:2] for line in _lines(Settings(Path("/tmp/demo")))
-    ]
+    commands = [command for stage in stages(Settings(Path("/tmp/demo"))) for command in stage.commands]
+    programs = [command.line[:2] for command in commands]
     assert [program for program, _ in programs] == [
         "python",
         "nnUNetv2_convert_scribbles",
@@ -115,6 +114,14 @@ def test_failure_is_the_exit_status(
     monkeypatch.setattr("nnunetv2_pclmix.demo.__main__.stages", lambda settings: [_python("raise SystemExit(9)")])
     assert main(["--output", str(tmp_path / "demo")]) == 1
     assert "exit status 9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("variables", "expected"), [({"PYTHON_CPU_COUNT": "1"}, "1"), ({}, str(os.cpu_count()))])
+def test_commands_side_by_side_see_one_core(tmp_path: Path, variables: dict[str, str], expected: str) -> None:
+    code = "import multiprocessing, nnunetv2_pclmix; print(multiprocessing.cpu_count())"
+    command = Command("count", ("python", "-c", code), variables)
+    run_stage(Stage("test", (command,)), shell_environment(environment(Settings(tmp_path))), tmp_path)
+    assert (tmp_path / "count.log").read_text().strip() == expected
 
 
 def test_programs_beside_this_python_come_first() -> None:
