@@ -111,7 +111,8 @@ def environment(settings: Settings) -> dict[str, str]:
     """Variables set for all commands: nnU-Net's three folders, and what makes commands side by side keep to one core.
 
     On a CPU nnU-Net takes as many threads as Python counts cores, whatever ``OMP_NUM_THREADS`` says; hence
-    ``SIDE_BY_SIDE`` and ``one_core``. Threads that wait shall not do so by spinning. (``OMP_THREAD_LIMIT=1`` instead makes torch hang.)
+    ``SIDE_BY_SIDE`` and ``one_core``. Threads that wait shall not do so by spinning. (``OMP_THREAD_LIMIT=1`` would make
+    torch hang.)
     """
     one_core = Path(__file__).parent / "one_core"
     folders = {name: str(settings.folder / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
