@@ -26,7 +26,7 @@ def entropy(probabilities: Tensor) -> Tensor:
     Returns:
         (N, *grid); 0 for a certain voxel, ln C for an undecided one.
     """
-    return torch.special.entr(probabilities).sum(1)
+    return -torch.xlogy(probabilities, probabilities).sum(1)
 
 
 def mean_probabilities(main_logits: Tensor, auxiliary_logits: Tensor) -> Tensor:

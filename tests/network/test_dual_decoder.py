@@ -122,3 +122,17 @@ def test_a_network_without_encoder_is_refused():
         add_training_parts(nn.Sequential(), 4, PCLMixConfig())
     with pytest.raises(ValueError, match="expected a U-Net with an encoder"):
         DualDecoderUNet(nn.Sequential(), nn.Identity(), nn.Identity(), 0)
+
+
+@pytest.mark.parametrize(("dim", "patch"), [(2, (64, 48)), (3, (16, 32, 32))])
+def test_compiles_without_graph_breaks_and_agrees_with_eager(dim, patch):
+    network = add_training_parts(_unet(dim=dim), 4, PCLMixConfig()).train()
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)  # fullgraph raises at a break
+    x = torch.randn(2, 1, *patch)
+    outputs = []
+    for model in (network, compiled):
+        torch.manual_seed(0)  # drop path
+        output = model(x)
+        outputs.append([*output.main, output.auxiliary, output.embedding])
+    for eager, traced in zip(*outputs, strict=True):
+        assert torch.allclose(eager, traced, atol=1e-5)
