@@ -190,9 +190,10 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             box_fraction=self.config.box_fraction,
             **sampling,
         )
+        # as many images as a training step has: one shape for torch.compile, and nnU-Net's number of patches
         validation = nnUNetDataLoader(
             validation_set,
-            self.batch_size,
+            2 * self.batch_size,
             patch_size,
             patch_size,
             self.label_manager,

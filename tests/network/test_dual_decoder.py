@@ -126,8 +126,9 @@ def test_a_network_without_encoder_is_refused():
 
 @pytest.mark.parametrize(("dim", "patch"), [(2, (64, 48)), (3, (16, 32, 32))])
 def test_compiles_without_graph_breaks_and_agrees_with_eager(dim, patch):
+    torch._dynamo.reset()  # or shapes seen in other tests would make these dynamic
     network = add_training_parts(_unet(dim=dim), 4, PCLMixConfig()).train()
-    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)  # fullgraph raises at a break
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True, dynamic=False)  # raises at a break
     x = torch.randn(2, 1, *patch)
     outputs = []
     for model in (network, compiled):

@@ -64,6 +64,7 @@ def test_half_as_many_patches_each_with_a_twin(make_trainer):
     assert batch["target"][0].shape == (4, 1, 64, 64)
     assert batch["mix_partners"].shape == (2, 2)
     assert batch["mix_boxes"].shape == (2, 2, 2)
+    assert next(trainer.dataloader_val)["data"].shape == (4, 1, 64, 64)
 
 
 def test_a_step_that_is_not_finite_is_named_and_changes_nothing(make_trainer):
