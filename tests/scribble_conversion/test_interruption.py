@@ -79,7 +79,9 @@ def test_a_failing_last_step_brings_the_old_dataset_back(acdc: Acdc, monkeypatch
 
 
 SLEEPER = """
-import sys, time
+import signal, sys, time
+# a shell that runs the tests in the background has its children ignore Ctrl-C; a user's shell does not
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import scribble_conversion.conversion as conversion
 from scribble_conversion.case import convert_case
 from scribble_conversion.cli import main
