@@ -25,6 +25,7 @@ class CaseJob:
         dataset: the dataset folder being written.
         scribble_codes: code in the scribble file to the integer written.
         dense_codes: code in the dense file to the integer written.
+        ignore_value: the integer of unlabelled voxels.
         held_out: whether the case goes to ``imagesTs`` and ``labelsTs`` (dense).
     """
 
@@ -32,6 +33,7 @@ class CaseJob:
     dataset: Path
     scribble_codes: dict[int, int]
     dense_codes: dict[int, int]
+    ignore_value: int
     held_out: bool
 
 
@@ -82,11 +84,21 @@ def _convert(job: CaseJob) -> CaseResult:
         labels = _read_label(case.dense, volumes[0], case.images[0], job.dense_codes)
         folder = dataset / ("labelsTs" if job.held_out else "labelsTr_dense")
         write_label(labels, case.images[0], folder / f"{case.identifier}.nii.gz")
-    if job.held_out or case.scribble is None:
+    if job.held_out:
         return CaseResult(case.identifier, ())
-    labels = _read_label(case.scribble, volumes[0], case.images[0], job.scribble_codes)
+    labels = _training_label(job, volumes[0])
     write_label(labels, case.images[0], dataset / "labelsTr" / f"{case.identifier}.nii.gz")
-    return CaseResult(case.identifier, count_labels(labels, max(job.scribble_codes.values()) + 1))
+    return CaseResult(case.identifier, count_labels(labels, job.ignore_value + 1))
+
+
+def _training_label(job: CaseJob, image: sitk.Image) -> npt.NDArray[np.uint8]:
+    """What the case teaches with, axes (z, y, x)."""
+    case = job.case
+    if case.supervision == "none":
+        return np.full(image.GetSize()[::-1], job.ignore_value, dtype=np.uint8)
+    path, codes = (case.dense, job.dense_codes) if case.supervision == "dense" else (case.scribble, job.scribble_codes)
+    assert path is not None, "conversion.py has checked the pairs"
+    return _read_label(path, image, case.images[0], codes)
 
 
 def _read_label(path: Path, image: sitk.Image, image_path: Path, codes: Mapping[int, int]) -> npt.NDArray[np.uint8]:

@@ -63,6 +63,23 @@ def _add_common(parser: argparse.ArgumentParser, default_name: str) -> None:
         help="patients held out as imagesTs and labelsTs (dense), e.g. 81-100,5 (default: none)",
     )
     parser.add_argument(
+        "--dense-patients",
+        default="",
+        metavar="LIST",
+        help="patients to train with by their dense labels instead of their scribbles (default: none)",
+    )
+    parser.add_argument(
+        "--unlabelled-patients",
+        default="",
+        metavar="LIST",
+        help="patients whose images are trained with as if nobody had scribbled them (default: none)",
+    )
+    parser.add_argument(
+        "--allow-unlabelled",
+        action="store_true",
+        help="train with images that have no scribbles as unlabelled ones instead of refusing them",
+    )
+    parser.add_argument(
         "-np", type=int, metavar="N", help="processes (default: nnU-Net's, at most one per core)", default=None
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset of the same id and name")
@@ -74,6 +91,9 @@ def _options(args: argparse.Namespace) -> Options:
         name=args.n,
         split=args.split,
         test_patients=args.test_patients,
+        dense_patients=args.dense_patients,
+        unlabelled_patients=args.unlabelled_patients,
+        allow_unlabelled=args.allow_unlabelled,
         processes=args.np,
         overwrite=args.overwrite,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
@@ -27,6 +27,9 @@ class Options:
         name: the part of the dataset's name after the id.
         split: ``five-fold``, ``maag``, or the path of a JSON file.
         test_patients: patients to hold out, e.g. ``81-100,5``.
+        dense_patients: patients whose dense labels are trained with instead of their scribbles.
+        unlabelled_patients: patients of whom the images alone are trained with.
+        allow_unlabelled: whether images without scribbles are trained with as unlabelled ones instead of refused.
         processes: how many processes; None for nnU-Net's default.
         overwrite: whether a dataset of the same id and name may be replaced.
     """
@@ -35,6 +38,9 @@ class Options:
     name: str
     split: str = FIVE_FOLD
     test_patients: str = ""
+    dense_patients: str = ""
+    unlabelled_patients: str = ""
+    allow_unlabelled: bool = False
     processes: int | None = None
     overwrite: bool = False
 
@@ -77,6 +83,7 @@ def convert(source: Source, options: Options) -> Conversion:
     """
     target = choose_target(options.dataset_id, options.name, options.overwrite)
     training, held_out = hold_out(source.cases, PatientRanges.parse(options.test_patients))
+    training = supervise(training, options)
     _check_pairs(training, held_out)
     folds = make_folds(training, options.split)
     processes = number_of_processes(options.processes, len(source.cases))
@@ -85,7 +92,7 @@ def convert(source: Source, options: Options) -> Conversion:
     with staged_dataset(target, splits) as folder:
         jobs = _jobs(source, training, held_out, folder)
         results = run_all(convert_case, jobs, processes, "converting")
-        _write_dataset_json(source, target, options, len(training), folder)
+        _write_dataset_json(source, target, options, training, folder)
         (folder / SPLITS_FILE).write_text(splits, encoding="utf-8")
     return Conversion(
         source=source,
@@ -98,6 +105,53 @@ def convert(source: Source, options: Options) -> Conversion:
     )
 
 
+def supervise(cases: Sequence[Case], options: Options) -> list[Case]:
+    """Settle what each training case teaches with: what the reader says, unless the user says otherwise.
+
+    Args:
+        cases: the training cases.
+        options: what the user decided.
+
+    Returns:
+        The same cases with their ``supervision``.
+
+    Raises:
+        UserError: if a patient named is not there, is named for both, or has no dense label to train with.
+    """
+    numbers = {case.patient_number for case in cases}
+    asked = {
+        option: PatientRanges.parse(text)
+        for option, text in (
+            ("--dense-patients", options.dense_patients),
+            ("--unlabelled-patients", options.unlabelled_patients),
+        )
+    }
+    for option, ranges in asked.items():
+        if ranges.ranges and not any(number in ranges for number in numbers):
+            raise UserError(f"no training case belongs to the patients {ranges}; give numbers that occur with {option}")
+    dense, unlabelled = asked.values()
+    settled = []
+    for case in cases:
+        number = case.patient_number
+        if number in dense and number in unlabelled:
+            raise UserError(
+                f"patient {number} is named with both --dense-patients and --unlabelled-patients; name it once"
+            )
+        if number in dense:
+            if case.dense is None:
+                raise UserError(f"{case.identifier} has no dense label; leave its patient out of --dense-patients")
+            settled.append(replace(case, supervision="dense"))
+        elif number in unlabelled or (
+            options.allow_unlabelled and case.supervision == "scribble" and case.scribble is None
+        ):
+            settled.append(replace(case, supervision="none"))
+        else:
+            settled.append(case)
+    if all(case.supervision == "none" for case in settled):
+        raise UserError("no training case has scribbles or a dense label to learn from; name fewer as unlabelled")
+    return settled
+
+
 def _check_pairs(training: Sequence[Case], held_out: Sequence[Case]) -> None:
     """Refuse images without scribbles (unless held out) and scribbles without images."""
     orphans = {case.identifier for case in (*training, *held_out) if not case.images}
@@ -106,11 +160,12 @@ def _check_pairs(training: Sequence[Case], held_out: Sequence[Case]) -> None:
             f"{len(orphans)} scribbles have no image ({name_some(orphans)}); "
             "add the images to the folder of --images, or leave those scribbles out"
         )
-    bare = {case.identifier for case in training if case.scribble is None}
+    bare = {case.identifier for case in training if case.supervision == "scribble" and case.scribble is None}
     if bare:
         raise UserError(
             f"{len(bare)} images have no scribble ({name_some(bare)}); add the scribbles to the folder or archive of "
-            "--scribbles, or hold those patients out with --test-patients"
+            "--scribbles, hold those patients out with --test-patients, or train with them as unlabelled images with "
+            "--allow-unlabelled"
         )
 
 
@@ -123,19 +178,24 @@ def _jobs(source: Source, training: Sequence[Case], held_out: Sequence[Case], fo
     for name in names:
         (folder / name).mkdir()
     return [
-        CaseJob(case, folder, source.scribble_codes, source.dense_codes, held_out=is_test)
+        CaseJob(case, folder, source.scribble_codes, source.dense_codes, source.ignore_value, held_out=is_test)
         for cases, is_test in ((training, False), (held_out, True))
         for case in cases
     ]
 
 
-def _write_dataset_json(source: Source, target: Target, options: Options, cases: int, folder: Path) -> None:
-    """Write ``dataset.json``; nnU-Net copies the keys it does not know."""
+def _write_dataset_json(
+    source: Source, target: Target, options: Options, training: Sequence[Case], folder: Path
+) -> None:
+    """Write ``dataset.json``; nnU-Net copies the keys it does not know.
+
+    ``supervision`` names the cases that do not teach with scribbles; the trainer samples by it.
+    """
     generate_dataset_json(
         str(folder),
         channel_names={str(index): name for index, name in enumerate(source.channel_names)},
         labels=source.labels_with_ignore,
-        num_training_cases=cases,
+        num_training_cases=len(training),
         file_ending=source.file_ending,
         dataset_name=target.name,
         reference=source.reference,
@@ -149,6 +209,7 @@ def _write_dataset_json(source: Source, target: Target, options: Options, cases:
             "split": Path(options.split).name,
             "test_patients": options.test_patients,
             "dense_labels": "labelsTr_dense" if (folder / "labelsTr_dense").is_dir() else None,
+            "supervision": {case.identifier: case.supervision for case in training if case.supervision != "scribble"},
         },
     )
 

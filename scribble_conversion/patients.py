@@ -58,9 +58,9 @@ def hold_out(cases: Sequence[Case], test: PatientRanges) -> tuple[list[Case], li
     Raises:
         UserError: if patients are named and none of them is there, or if none is left to train with.
     """
-    training = [case for case in cases if case.patient_number not in test]
-    held_out = [case for case in cases if case.patient_number in test]
-    if test.ranges and not held_out:
+    held_out = [case for case in cases if case.test or case.patient_number in test]
+    training = [case for case in cases if case not in held_out]
+    if test.ranges and not any(case.patient_number in test for case in cases):
         raise UserError(f"no case belongs to the patients {test}; give numbers that occur with --test-patients")
     if not training:
         raise UserError(f"the patients {test} are all there are; hold out fewer with --test-patients")

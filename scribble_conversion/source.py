@@ -6,9 +6,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 IGNORE_NAME = "ignore"
 """nnU-Net's name for the label of unlabelled voxels; it has to carry the highest integer."""
+
+Supervision = Literal["scribble", "dense", "none"]
+"""What a training case teaches with: its strokes, its dense label, or its image alone."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,8 @@ class Case:
         images: one file per channel.
         scribble: file of the scribbles, None where there is none.
         dense: file of the dense reference, None where there is none.
+        supervision: what goes into ``labelsTr``: the scribbles, the dense label, or nothing but ``ignore``.
+        test: whether the case belongs to the source's own test set, so that it is held out whatever the user says.
     """
 
     identifier: str
@@ -28,6 +34,8 @@ class Case:
     images: tuple[Path, ...]
     scribble: Path | None = None
     dense: Path | None = None
+    supervision: Supervision = "scribble"
+    test: bool = False
 
     @property
     def patient_number(self) -> int | None:

@@ -77,7 +77,7 @@ def five_fold(cases: Sequence[Case]) -> list[Fold]:
     folds = []
     for index in range(PUBLISHED_FOLDS):
         first, last = index * PATIENTS_PER_FOLD + 1, (index + 1) * PATIENTS_PER_FOLD
-        val = {case.patient for case in cases if first <= (case.patient_number or 0) <= last}
+        val = {case.patient for case in judged(cases) if first <= (case.patient_number or 0) <= last}
         if val:
             title = f"published fold {index + 1} of {PUBLISHED_FOLDS}, patients {first} to {last}"
             folds.append(_fold(title, cases, val))
@@ -95,7 +95,7 @@ def maag(cases: Sequence[Case]) -> list[Fold]:
     Raises:
         UserError: if none of them is there, or nobody else.
     """
-    val = {case.patient for case in cases if case.patient_number in MAAG_PATIENTS}
+    val = {case.patient for case in judged(cases) if case.patient_number in MAAG_PATIENTS}
     if not val or all(case.patient in val for case in cases):
         raise UserError(
             f"the maag split needs both some of its test patients ({', '.join(map(str, sorted(MAAG_PATIENTS)))}) and "
@@ -141,12 +141,20 @@ def read_folds(path: Path, cases: Sequence[Case]) -> list[Fold]:
     return folds
 
 
+def judged(cases: Sequence[Case]) -> list[Case]:
+    """The cases that a validation can judge: those with a label of some kind."""
+    return [case for case in cases if case.supervision != "none"]
+
+
 def _fold(title: str, cases: Sequence[Case], val: set[str]) -> Fold:
-    """The fold that validates on the patients ``val`` and trains with all others."""
+    """The fold that validates on the patients ``val`` and trains with all others.
+
+    Unlabelled images of a validation patient are on neither side.
+    """
     return Fold(
         title=title,
         train=tuple(sorted(case.identifier for case in cases if case.patient not in val)),
-        val=tuple(sorted(case.identifier for case in cases if case.patient in val)),
+        val=tuple(sorted(case.identifier for case in judged(cases) if case.patient in val)),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from scribble_conversion.conversion import Conversion
 from scribble_conversion.source import IGNORE_NAME, count_patients
 
@@ -26,6 +28,12 @@ def summarise(conversion: Conversion) -> str:
         f"fold {index}: {len(fold.train)} cases to train, {len(fold.val)} to validate ({fold.title})"
         for index, fold in enumerate(conversion.folds)
     ]
+    kinds = Counter(case.supervision for case in conversion.training)
+    if kinds["dense"] or kinds["none"]:
+        lines.append(
+            f"supervision: {kinds['scribble']} cases with scribbles, {kinds['dense']} with dense labels, "
+            f"{kinds['none']} with none"
+        )
     lines.append(f"voxels: {_shares(conversion)}")
     lines += _warnings(conversion)
     clean = " --clean" if conversion.was_preprocessed else ""
