@@ -1,0 +1,69 @@
+"""Options that every conversion has."""
+
+from __future__ import annotations
+
+import argparse
+
+from scribble_conversion.conversion import Options
+from scribble_conversion.splits import FIVE_FOLD, MAAG
+
+
+def add_common(parser: argparse.ArgumentParser, default_name: str) -> None:
+    """Add the options that every conversion has.
+
+    Args:
+        parser: the format's parser.
+        default_name: the dataset's name where the user gives none.
+    """
+    parser.add_argument("-d", type=int, required=True, metavar="ID", help="nnU-Net dataset id, 1 to 999")
+    parser.add_argument("-n", default=default_name, metavar="NAME", help="dataset name (default: %(default)s)")
+    parser.add_argument(
+        "--split",
+        default=FIVE_FOLD,
+        metavar=f"{FIVE_FOLD}|{MAAG}|FILE",
+        help="folds by patient: the published five folds of 20 consecutive patients (those without any patient here "
+        "are left out), the MAAG test patients as one fold's validation, or a JSON file like nnU-Net's "
+        "splits_final.json with cases or patients (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--test-patients",
+        default="",
+        metavar="LIST",
+        help="patients held out as imagesTs and labelsTs (dense), e.g. 81-100,5 (default: none)",
+    )
+    parser.add_argument(
+        "--dense-patients",
+        default="",
+        metavar="LIST",
+        help="patients to train with by their dense labels instead of their scribbles (default: none)",
+    )
+    parser.add_argument(
+        "--unlabelled-patients",
+        default="",
+        metavar="LIST",
+        help="patients whose images are trained with as if nobody had scribbled them (default: none)",
+    )
+    parser.add_argument(
+        "--allow-unlabelled",
+        action="store_true",
+        help="train with images that have no scribbles as unlabelled ones instead of refusing them",
+    )
+    parser.add_argument(
+        "-np", type=int, metavar="N", help="processes (default: nnU-Net's, at most one per core)", default=None
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a dataset of the same id and name")
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """Return what the user decided with the options of ``add_common``."""
+    return Options(
+        dataset_id=args.d,
+        name=args.n,
+        split=args.split,
+        test_patients=args.test_patients,
+        dense_patients=args.dense_patients,
+        unlabelled_patients=args.unlabelled_patients,
+        allow_unlabelled=args.allow_unlabelled,
+        processes=args.np,
+        overwrite=args.overwrite,
+    )
