@@ -39,6 +39,7 @@ class PCLMixConfig:
 
     # Supervision by scribbles
     main_supervision: Literal["dice_ce", "ce"] = "dice_ce"  # nnU-Net's partial Dice + CE; published: ce
+    auxiliary_supervision: Literal["dice_ce", "ce"] = "dice_ce"  # the same for the auxiliary decoder; published: ce
     original_weight: float = 0.5  # of the supervised loss on the patches; published: 1
     mixed_weight: float = 0.5  # of the supervised loss on the mixed twins; published: 1
     auxiliary_weight: float = 0.4  # of the auxiliary decoder in all terms; published
@@ -80,14 +81,16 @@ class PCLMixConfig:
                 raise ValueError(f"pclmix: expected {name} > 0, got {getattr(self, name)}")
         if not 0 <= self.box_fraction <= 1:
             raise ValueError(f"pclmix: expected box_fraction in [0, 1], got {self.box_fraction}")
-        if self.main_supervision not in ("dice_ce", "ce"):
-            raise ValueError(f"pclmix: expected main_supervision dice_ce or ce, got {self.main_supervision!r}")
+        for name in ("main_supervision", "auxiliary_supervision"):
+            if getattr(self, name) not in ("dice_ce", "ce"):
+                raise ValueError(f"pclmix: expected {name} dice_ce or ce, got {getattr(self, name)!r}")
 
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "published": {
         "main_supervision": "ce",
+        "auxiliary_supervision": "ce",
         "original_weight": 1.0,
         "mixed_weight": 1.0,
         "mix_consistency_start": 0.0,

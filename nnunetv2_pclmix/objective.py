@@ -13,11 +13,12 @@ from torch import Tensor
 from nnunetv2_pclmix.closed_world import vouch
 from nnunetv2_pclmix.config import PCLMixConfig
 from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix
-from nnunetv2_pclmix.losses.consistency import mean_squared_difference, pseudo_label_cross_entropy, pseudo_label_dice
+from nnunetv2_pclmix.label_space import LabelSpace
+from nnunetv2_pclmix.losses.consistency import class_dice, mean_squared_difference
 from nnunetv2_pclmix.losses.contrast import choose_anchors, class_means, info_nce
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.dual_decoder import DualOutput
-from nnunetv2_pclmix.pseudo_label import classes_of, contrast_labels, entropy, mean_probabilities
+from nnunetv2_pclmix.pseudo_label import contrast_labels
 from nnunetv2_pclmix.schedule import entropy_threshold, gaussian_ramp, power_ramp
 
 TERMS = (
@@ -91,27 +92,24 @@ class PCLMixObjective:
 
     Args:
         config: hyper-parameters.
-        num_classes: classes C, background included.
-        ignore_label: value of unlabelled voxels.
-        supervised_loss: nnU-Net's (deep-supervision) loss, from lists of logits and targets to a scalar.
-        full_resolution_loss: the same for one scale, for the auxiliary decoder.
+        space: what the network's channels stand for.
+        supervised_loss: the main decoder's (deep-supervision) loss, from lists of logits and targets to a scalar.
+        auxiliary_loss: the auxiliary decoder's, for one scale.
         queue: class queue of the contrast; read here, filled by the trainer afterwards.
     """
 
     def __init__(
         self,
         config: PCLMixConfig,
-        num_classes: int,
-        ignore_label: int,
+        space: LabelSpace,
         supervised_loss: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor],
-        full_resolution_loss: Callable[[Tensor, Tensor], Tensor],
+        auxiliary_loss: Callable[[Tensor, Tensor], Tensor],
         queue: MemoryQueue,
     ) -> None:
         self.config = config
-        self.num_classes = num_classes
-        self.ignore_label = ignore_label
+        self.space = space
         self.supervised_loss = supervised_loss
-        self.full_resolution_loss = full_resolution_loss
+        self.auxiliary_loss = auxiliary_loss
         self.queue = queue
 
     def __call__(
@@ -132,20 +130,25 @@ class PCLMixObjective:
         # chunks, not slices: the gradient of two chunks is one concatenation, that of two slices two padded sums
         main, main_mixed = zip(*(m.chunk(2) for m in output.main), strict=True)
         auxiliary, auxiliary_mixed = output.auxiliary.chunk(2)
-        target, target_mixed = zip(*(t.chunk(2) for t in targets), strict=True)
-        scribbles = target[0][:, 0]
+        scribbles = targets[0][: len(auxiliary), 0]
+        target, target_mixed = zip(*(self.space.supervised_target(t).chunk(2) for t in targets), strict=True)
+        probabilities = [self.space.probabilities(logits) for logits in (output.main[0], output.auxiliary)]
+        compared = probabilities
+        if self.config.decoder_consistency_on_logits:
+            compared = [output.main[0].float(), output.auxiliary.float()]
         pseudo_labels, weights = self._mixed_pseudo_labels(main[0], auxiliary, scribbles, mix, progress, rng)
+        against = self._mix_consistency(
+            (main_mixed[0], auxiliary_mixed), [p.chunk(2)[1] for p in probabilities], pseudo_labels, weights
+        )
         contrast, vectors, valid = self._contrast(main[0], auxiliary, output.embedding, scribbles, progress)
         values = {
             "supervised_main": self.supervised_loss(main, target),
             "supervised_main_mixed": self.supervised_loss(main_mixed, target_mixed),
-            "supervised_auxiliary": self.full_resolution_loss(auxiliary, target[0]),
-            "supervised_auxiliary_mixed": self.full_resolution_loss(auxiliary_mixed, target_mixed[0]),
-            "mix_consistency_main": self._against_pseudo_labels(main_mixed[0], pseudo_labels, weights),
-            "mix_consistency_auxiliary": self._against_pseudo_labels(auxiliary_mixed, pseudo_labels, weights),
-            "decoder_consistency": mean_squared_difference(
-                output.main[0].float(), output.auxiliary.float(), self.config.decoder_consistency_on_logits
-            ),
+            "supervised_auxiliary": self.auxiliary_loss(auxiliary, target[0]),
+            "supervised_auxiliary_mixed": self.auxiliary_loss(auxiliary_mixed, target_mixed[0]),
+            "mix_consistency_main": against[0],
+            "mix_consistency_auxiliary": against[1],
+            "decoder_consistency": mean_squared_difference(compared[0], compared[1]),
             "contrast": contrast,
         }
         weight = term_weights(self.config, progress)
@@ -155,8 +158,8 @@ class PCLMixObjective:
             torch.stack([values[name].detach() for name in TERMS]),
             vectors,
             valid,
-            _count(pseudo_labels, self.num_classes),
-            _count(scribbles, self.num_classes),
+            _count(pseudo_labels, self.space.num_labels),
+            _count(scribbles, self.space.num_labels),
         )
 
     @torch.no_grad()
@@ -175,13 +178,13 @@ class PCLMixObjective:
         the argmax of the mixed predictions is the mix of the argmaxes, which is what is computed.
         """
         first, second = (main, auxiliary) if rng.random() < 0.5 else (auxiliary, main)
-        labels = [classes_of(first), classes_of(second)]
+        labels = [self.space.labels_of_logits(first), self.space.labels_of_logits(second)]
         weights = [torch.ones_like(scribbles, dtype=torch.float32)] * 2
         if self.config.mix_consistency_certain_only:
-            certain = entropy(mean_probabilities(main, auxiliary)) <= self._threshold(progress)
+            certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= self._threshold(progress)
             weights = [certain.float()] * 2
         if self.config.closed_world:
-            vouched = [vouch(each, scribbles, self.num_classes, self.ignore_label) for each in labels]
+            vouched = [vouch(each, scribbles, self.space.num_labels, self.space.ignore_label) for each in labels]
             labels = [each for each, _ in vouched]
             weights = [weight * sure for weight, (_, sure) in zip(weights, vouched, strict=True)]
         mixed_labels, mixed_weights = (
@@ -193,12 +196,26 @@ class PCLMixObjective:
     def _threshold(self, progress: float) -> float:
         return entropy_threshold(progress, self.config.uncertainty_start)
 
-    def _against_pseudo_labels(self, logits: Tensor, pseudo_labels: Tensor, weights: Tensor | None) -> Tensor:
-        logits = logits.float()
-        loss = pseudo_label_cross_entropy(logits, pseudo_labels, weights)
+    def _mean_probabilities(self, main: Tensor, auxiliary: Tensor) -> Tensor:
+        """Ensemble prediction, the mean of both decoders' probabilities."""
+        return 0.5 * (self.space.probabilities(main) + self.space.probabilities(auxiliary))
+
+    def _mix_consistency(
+        self,
+        logits: Sequence[Tensor],
+        probabilities: Sequence[Tensor],
+        pseudo_labels: Tensor,
+        weights: Tensor | None,
+    ) -> list[Tensor]:
+        """Loss of each decoder's prediction for the twins against the pseudo-labels."""
+        losses = [self.space.cross_entropy(each, pseudo_labels, weights) for each in logits]
         if self.config.mix_consistency_dice:
-            loss = loss + self.config.mix_consistency_dice * pseudo_label_dice(logits, pseudo_labels, weights)
-        return loss
+            members = self.space.members(pseudo_labels)
+            losses = [
+                loss + self.config.mix_consistency_dice * class_dice(each, members, weights)
+                for loss, each in zip(losses, probabilities, strict=True)
+            ]
+        return losses
 
     def _contrast(
         self, main: Tensor, auxiliary: Tensor, embedding: Tensor, scribbles: Tensor, progress: float
@@ -216,17 +233,22 @@ class PCLMixObjective:
                 F.interpolate(logits, grid, mode="nearest-exact") for logits in (main.detach(), auxiliary.detach())
             )
             coarse = F.interpolate(scribbles[:, None].float(), grid, mode="nearest-exact")[:, 0].long()
-            probabilities = mean_probabilities(main, auxiliary)
-            labels = contrast_labels(probabilities, coarse, self.ignore_label, self._threshold(progress)).flatten(1)
-            hard = classes_of(main).flatten(1) != labels
+            probabilities = self._mean_probabilities(main, auxiliary)
+            labels = contrast_labels(
+                self.space.labels_of_probabilities(probabilities),
+                self.space.uncertainty(probabilities) <= self._threshold(progress),
+                coarse,
+                self.space.ignore_label,
+            ).flatten(1)
+            hard = self.space.labels_of_logits(main).flatten(1) != labels
             anchors = choose_anchors(
                 labels,
                 hard,
-                self.num_classes,
+                self.space.num_labels,
                 max_views=self.config.contrast_views,
                 max_anchors=self.config.contrast_anchors,
             )
-            vectors, valid = class_means(embedding.detach().flatten(2), labels, self.num_classes)
+            vectors, valid = class_means(embedding.detach().flatten(2), labels, self.space.num_labels)
         chosen = embedding.flatten(2).transpose(1, 2).reshape(-1, embedding.shape[1])[anchors.voxels]
         loss = info_nce(
             chosen,

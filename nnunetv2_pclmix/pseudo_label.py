@@ -29,31 +29,29 @@ def entropy(probabilities: Tensor) -> Tensor:
     return -torch.xlogy(probabilities, probabilities).sum(1)
 
 
-def mean_probabilities(main_logits: Tensor, auxiliary_logits: Tensor) -> Tensor:
-    """Mean of both decoders' softmax.
+def largest_binary_entropy(probabilities: Tensor) -> Tensor:
+    """Entropy in nats of the least certain of several yes-or-no decisions: the uncertainty of overlapping regions.
 
     Args:
-        main_logits: (N, C, *grid).
-        auxiliary_logits: (N, C, *grid).
+        probabilities: (N, R, *grid), each in [0, 1].
 
     Returns:
-        (N, C, *grid) probabilities, float32 whatever the autocast.
+        (N, *grid); 0 for a certain voxel, ln 2 where some region is undecided.
     """
-    return 0.5 * (main_logits.float().softmax(1) + auxiliary_logits.float().softmax(1))
+    rest = 1 - probabilities
+    return -(torch.xlogy(probabilities, probabilities) + torch.xlogy(rest, rest)).amin(1)
 
 
-def contrast_labels(probabilities: Tensor, scribbles: Tensor, ignore_label: int, threshold: float) -> Tensor:
+def contrast_labels(predicted: Tensor, certain: Tensor, scribbles: Tensor, ignore_label: int) -> Tensor:
     """Class of each voxel for the contrast: its scribble, else the certain prediction, else none.
 
     Args:
-        probabilities: (N, C, *grid) ensemble prediction.
+        predicted: (N, *grid) label of the ensemble prediction.
+        certain: (N, *grid) bool; whether its uncertainty is below the threshold.
         scribbles: (N, *grid) integer labels, ``ignore_label`` where there is no scribble.
         ignore_label: value of unlabelled voxels, also of those that get no class here.
-        threshold: entropy in nats above which a voxel is uncertain.
 
     Returns:
         (N, *grid) integer labels.
     """
-    certain = entropy(probabilities) <= threshold
-    predicted = torch.where(certain, classes_of(probabilities), ignore_label)
-    return torch.where(scribbles != ignore_label, scribbles.long(), predicted)
+    return torch.where(scribbles != ignore_label, scribbles.long(), torch.where(certain, predicted, ignore_label))

@@ -26,7 +26,8 @@ from nnunetv2_pclmix.dataloading.loader import PCLMixDataLoader, mix_of_batch
 from nnunetv2_pclmix.dataloading.transforms import outside_becomes_ignore
 from nnunetv2_pclmix.distributed import gather_for_queue
 from nnunetv2_pclmix.judge import judge_validation
-from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
+from nnunetv2_pclmix.label_space import ClassSpace, LabelSpace, RegionSpace
+from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss, PartialRegionCrossEntropyLoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.network.dual_decoder import DualDecoderUNet
@@ -62,11 +63,6 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
                 f"{self.plans_manager.dataset_name} declares none; add 'ignore' as its highest label and preprocess "
                 f"again, or make the dataset with nnUNetv2_convert_scribbles"
             )
-        if self.label_manager.has_regions:
-            raise ValueError(
-                f"nnUNetTrainerPCLMix does not support region-based labels yet, and the dataset.json of "
-                f"{self.plans_manager.dataset_name} declares regions; declare plain labels instead"
-            )
         if self.config.initial_lr is not None:
             self.initial_lr = self.config.initial_lr
         if self.config.weight_decay is not None:
@@ -85,16 +81,16 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         if self.config.seed is not None:
             seed_everything(self.config.seed + self.local_rank)
         super().initialize()
-        num_classes = self.label_manager.num_segmentation_heads
-        self.queue = MemoryQueue(num_classes, self.config.queue_length, self.config.embedding_dimension)
+        space = self._label_space()
+        self.queue = MemoryQueue(space.num_labels, self.config.queue_length, self.config.embedding_dimension)
         self.queue.to(self.device)
-        full_resolution = self.loss.loss if isinstance(self.loss, DeepSupervisionWrapper) else self.loss
+        loss = self.loss
+        full_resolution = loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
         self.objective = PCLMixObjective(
             self.config,
-            num_classes,
-            self.label_manager.ignore_label,
-            self.loss if isinstance(self.loss, DeepSupervisionWrapper) else lambda m, t: full_resolution(m[0], t[0]),
-            full_resolution,
+            space,
+            loss if isinstance(loss, DeepSupervisionWrapper) else lambda m, t: full_resolution(m[0], t[0]),
+            self._partial_cross_entropy() if self.config.auxiliary_supervision == "ce" else self._dice_and_ce(),
             self.queue,
         )
         self._register_log_keys()
@@ -127,10 +123,27 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         loss = super()._build_loss()
         if self.config.main_supervision == "dice_ce":
             return loss
-        partial = PartialCrossEntropyLoss(self.label_manager.ignore_label)
+        partial = self._partial_cross_entropy()
         if isinstance(loss, DeepSupervisionWrapper):
             return DeepSupervisionWrapper(partial, loss.weight_factors)
         return partial
+
+    def _partial_cross_entropy(self) -> nn.Module:
+        if self.label_manager.has_regions:
+            return PartialRegionCrossEntropyLoss()
+        return PartialCrossEntropyLoss(self.label_manager.ignore_label)
+
+    def _dice_and_ce(self) -> nn.Module:
+        """nnU-Net's loss for one scale."""
+        loss = super()._build_loss()
+        return loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
+
+    def _label_space(self) -> LabelSpace:
+        labels = self.label_manager
+        if labels.has_regions:
+            num_labels = int(max(labels.all_labels)) + 1
+            return RegionSpace(labels.foreground_regions, labels.regions_class_order, num_labels, labels.ignore_label)
+        return ClassSpace(labels.num_segmentation_heads, labels.ignore_label)
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         if self.config.momentum is None:
@@ -162,9 +175,9 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         labels = {
             "is_cascaded": self.is_cascaded,
             "foreground_labels": self.label_manager.foreground_labels,
-            "regions": self.label_manager.foreground_regions if self.label_manager.has_regions else None,
             "ignore_label": self.label_manager.ignore_label,
         }
+        regions = self.label_manager.foreground_regions if self.label_manager.has_regions else None
         training_transforms = self.get_training_transforms(
             patch_size,
             rotation,
@@ -172,9 +185,10 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             mirror_axes,
             dummy_2d,
             use_mask_for_norm=self.configuration_manager.use_mask_for_norm,
+            regions=None,  # the label space makes regions of labels, after they have been mixed
             **labels,
         )
-        validation_transforms = self.get_validation_transforms(scales, **labels)
+        validation_transforms = self.get_validation_transforms(scales, regions=regions, **labels)
         training_set, validation_set = self.get_tr_and_val_datasets()
         sampling = {
             "oversample_foreground_percent": self.oversample_foreground_percent,

@@ -60,14 +60,47 @@ def dice_loss(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> fl
         overlap = predicted = size = 0.0
         for n, *voxel in voxels(labels):
             index = (n, *voxel)
-            p = probabilities[(n, c, *voxel)] * weights[index]
-            y = float(labels[index] == c) * weights[index]
-            overlap += p * y
-            predicted += p
-            size += y
+            p = probabilities[(n, c, *voxel)]
+            y = float(labels[index] == c)
+            overlap += weights[index] * p * y
+            predicted += weights[index] * p
+            size += weights[index] * y
         if size > 0:
             losses.append(1 - 2 * overlap / (predicted + size))
     return sum(losses) / len(losses) if losses else 0.0
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    return np.array([1 / (1 + math.exp(-float(v))) for v in logits.flat]).reshape(logits.shape)
+
+
+def region_cross_entropy(logits: np.ndarray, regions: np.ndarray, weights: np.ndarray) -> float:
+    """Binary cross-entropy, mean over voxels and regions; weights (N, *grid)."""
+    probabilities, total = sigmoid(logits), 0.0
+    for n, *voxel in voxels(weights):
+        for r in range(logits.shape[1]):
+            p = probabilities[(n, r, *voxel)]
+            total -= weights[(n, *voxel)] * math.log(p if regions[(n, r, *voxel)] else 1 - p)
+    return total / logits.size
+
+
+def partial_region_cross_entropy(logits: np.ndarray, regions: np.ndarray, unlabelled: np.ndarray) -> float:
+    """The same over labelled voxels only; unlabelled (N, *grid) bool."""
+    labelled = ~unlabelled
+    if not labelled.any():
+        return 0.0
+    return region_cross_entropy(logits, regions, labelled.astype(float)) * labelled.size / labelled.sum()
+
+
+def region_labels(probabilities: np.ndarray, class_order: list[int]) -> np.ndarray:
+    """Label of each voxel: the last region in the order that holds it, background where none does."""
+    shape = (probabilities.shape[0], *probabilities.shape[2:])
+    out = np.zeros(shape, dtype=int)
+    for n, *voxel in itertools.product(*(range(s) for s in shape)):
+        for r, value in enumerate(class_order):
+            if probabilities[(n, r, *voxel)] > 0.5:
+                out[(n, *voxel)] = value
+    return out
 
 
 def mean_squared_difference(first: np.ndarray, second: np.ndarray) -> float:

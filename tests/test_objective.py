@@ -7,7 +7,8 @@ import torch.nn.functional as F
 
 from nnunetv2_pclmix.config import config_from_plans
 from nnunetv2_pclmix.dataloading.mix import draw_mix
-from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
+from nnunetv2_pclmix.label_space import ClassSpace, RegionSpace
+from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss, PartialRegionCrossEntropyLoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.dual_decoder import DualOutput
 from nnunetv2_pclmix.objective import TERMS, PCLMixObjective, term_weights
@@ -20,7 +21,7 @@ def _objective(preset: str = "published", **overrides):
     config = config_from_plans({"pclmix": {"preset": preset, **overrides}}, {})
     loss = PartialCrossEntropyLoss(IGNORE)
     queue = MemoryQueue(C, 7, D)
-    return PCLMixObjective(config, C, IGNORE, lambda m, t: loss(m[0], t[0]), loss, queue)
+    return PCLMixObjective(config, ClassSpace(C, IGNORE), lambda m, t: loss(m[0], t[0]), loss, queue)
 
 
 def _sample(seed: int = 0, ignored: float = 0.9):
@@ -143,3 +144,51 @@ def test_default_begins_the_unlabelled_terms_gently():
     begin, end = term_weights(config, 0.0), term_weights(config, 1.0)
     assert begin["mix_consistency_main"] == 0 < end["mix_consistency_main"]
     assert begin["decoder_consistency"] < 0.01 * end["decoder_consistency"]
+
+
+REGIONS, ORDER = [(1, 2), 2], [1, 2]  # the whole and its core
+
+
+@pytest.mark.parametrize("preset", ["published", "default"])
+@pytest.mark.parametrize(("coin", "inside", "outside"), [(0.1, 0, 1), (0.9, 1, 0)])
+def test_terms_of_regions_equal_the_plain_loops(preset, coin, inside, outside):
+    config = config_from_plans({"pclmix": {"preset": preset, "closed_world": False}}, {})
+    loss = PartialRegionCrossEntropyLoss()
+    space = RegionSpace(REGIONS, ORDER, C, IGNORE)
+    objective = PCLMixObjective(config, space, lambda m, t: loss(m[0], t[0]), loss, MemoryQueue(C, 7, D))
+    output, targets, mix = _sample()
+    output = output._replace(main=[output.main[0][:, :2]], auxiliary=output.auxiliary[:, :2])
+    main, auxiliary = output.main[0].detach().double().numpy(), output.auxiliary.detach().double().numpy()
+    labels = targets[0][:, 0].numpy()
+    unlabelled, maps = labels == IGNORE, np.stack([(labels == 1) | (labels == 2), labels == 2], 1)
+    predicted = [oracles.region_labels(oracles.sigmoid(logits[:B]), ORDER)[:, None] for logits in (main, auxiliary)]
+    pseudo = oracles.mix(predicted[inside], predicted[outside], mix.partners.numpy(), mix.boxes.numpy())[:, 0]
+    pseudo_maps, ones = np.stack([pseudo > 0, pseudo == 2], 1), np.ones((B, *GRID))
+    expected = {}
+    for name, logits in (("main", main), ("auxiliary", auxiliary)):
+        for suffix, half in (("", slice(B)), ("_mixed", slice(B, None))):
+            expected[f"supervised_{name}{suffix}"] = oracles.partial_region_cross_entropy(
+                logits[half], maps[half], unlabelled[half]
+            )
+        consistency = oracles.region_cross_entropy(logits[B:], pseudo_maps, ones)
+        if preset == "default":
+            p = oracles.sigmoid(logits[B:])
+            overlap, size = (p * pseudo_maps).sum((0, 2, 3)), (p + pseudo_maps).sum((0, 2, 3))
+            consistency += float(np.mean(1 - 2 * overlap / size))
+        expected[f"mix_consistency_{name}"] = consistency
+    compared = (main, auxiliary) if preset == "published" else (oracles.sigmoid(main), oracles.sigmoid(auxiliary))
+    expected["decoder_consistency"] = oracles.mean_squared_difference(*compared)
+    expected["contrast"] = 0.0
+    result = objective(output, targets, mix, 0.5, _Coin(coin))
+    for name, value in zip(TERMS, result.terms.tolist(), strict=True):
+        assert value == pytest.approx(expected[name], rel=1e-5, abs=1e-6), name
+    result.loss.backward()
+
+
+def test_regions_without_any_label_are_zero():
+    target = RegionSpace(REGIONS, ORDER, C, IGNORE).supervised_target(torch.full((1, 1, 4, 4), IGNORE))
+    logits = torch.randn(1, 2, 4, 4, requires_grad=True)
+    loss = PartialRegionCrossEntropyLoss()(logits, target)
+    loss.backward()
+    assert loss.item() == 0
+    assert (logits.grad == 0).all()

@@ -4,17 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_pclmix.pseudo_label import contrast_labels, entropy, mean_probabilities
+from nnunetv2_pclmix.pseudo_label import contrast_labels, entropy, largest_binary_entropy
 from tests import oracles
 
 
-def test_entropy_and_mean_equal_the_plain_loop():
-    rng = np.random.default_rng(0)
-    main, auxiliary = rng.normal(size=(2, 3, 2, 4)), rng.normal(size=(2, 3, 2, 4))
-    mean = mean_probabilities(torch.from_numpy(main), torch.from_numpy(auxiliary))
-    expected = (oracles.softmax(main) + oracles.softmax(auxiliary)) / 2
-    assert mean.numpy() == pytest.approx(expected, abs=1e-6)  # float32 whatever comes in
-    assert entropy(torch.from_numpy(expected)).numpy() == pytest.approx(oracles.entropy(expected), abs=1e-9)
+def test_entropy_equals_the_plain_loop():
+    probabilities = oracles.softmax(np.random.default_rng(0).normal(size=(2, 3, 2, 4)))
+    assert entropy(torch.from_numpy(probabilities)).numpy() == pytest.approx(oracles.entropy(probabilities), abs=1e-9)
+
+
+def test_the_least_certain_region_counts():
+    probabilities = torch.tensor([[0.0, 0.5, 0.1], [1.0, 0.9, 0.2]], dtype=torch.float64)[None]
+    both = [oracles.entropy(torch.stack([p, 1 - p], 1).numpy())[0] for p in probabilities.unbind(1)]
+    assert largest_binary_entropy(probabilities)[0].numpy() == pytest.approx(np.maximum(*both), abs=1e-9)
 
 
 def test_entropy_of_certainty_and_of_indecision():
@@ -23,6 +25,6 @@ def test_entropy_of_certainty_and_of_indecision():
 
 
 def test_labels_are_the_scribble_else_the_certain_prediction_else_none():
-    probabilities = torch.tensor([[0.99, 0.99, 0.5, 0.5], [0.01, 0.01, 0.5, 0.5]])[None]
+    predicted, certain = torch.tensor([[0, 0, 0, 1]]), torch.tensor([[True, True, False, False]])
     scribbles = torch.tensor([[1, 2, 2, 0]])
-    assert contrast_labels(probabilities, scribbles, 2, threshold=0.5).tolist() == [[1, 0, 2, 0]]
+    assert contrast_labels(predicted, certain, scribbles, ignore_label=2).tolist() == [[1, 0, 2, 0]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -33,15 +32,40 @@ def pseudo_label_cross_entropy(logits: Tensor, pseudo_labels: Tensor, weights: T
     return (losses * weights).sum() / weights.numel()
 
 
-def pseudo_label_dice(logits: Tensor, pseudo_labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Soft Dice loss against hard pseudo-labels over the whole batch, averaged over the classes that occur.
+def pseudo_region_cross_entropy(logits: Tensor, regions: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy against hard pseudo-labels of overlapping regions, averaged over voxels and regions.
+
+    Not in the paper, which has no regions.
+
+    Args:
+        logits: (N, R, *grid).
+        regions: (N, R, *grid) bool; whether the voxel belongs to the region.
+        weights: (N, *grid) in [0, 1], or None for one everywhere.
+
+    Returns:
+        A scalar; zero where all weights are zero.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+    """
+    check_same(logits, regions)
+    if weights is None:
+        return F.binary_cross_entropy_with_logits(logits, regions.to(logits.dtype))
+    check_labels(logits, weights)
+    return F.binary_cross_entropy_with_logits(
+        logits, regions.to(logits.dtype), weight=weights[:, None].to(logits.dtype).expand_as(logits)
+    )
+
+
+def class_dice(probabilities: Tensor, members: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Soft Dice loss against hard pseudo-labels over the whole batch, averaged over the channels that occur.
 
     Each class counts the same however few voxels it has, so a rare class is not outvoted as it is in a mean over
     voxels. Not in the paper.
 
     Args:
-        logits: (N, C, *grid).
-        pseudo_labels: (N, *grid) class indices.
+        probabilities: (N, C, *grid).
+        members: (N, C, *grid) 1 where the voxel belongs to the channel's class or region, else 0.
         weights: (N, *grid) in [0, 1], or None for one everywhere.
 
     Returns:
@@ -50,29 +74,28 @@ def pseudo_label_dice(logits: Tensor, pseudo_labels: Tensor, weights: Tensor | N
     Raises:
         ValueError: if the shapes do not fit.
     """
-    check_labels(logits, pseudo_labels)
-    probabilities = logits.softmax(1)
-    one_hot = torch.zeros_like(probabilities).scatter_(1, pseudo_labels[:, None], 1.0)
+    check_same(probabilities, members)
     if weights is not None:
-        check_labels(logits, weights)
-        probabilities = probabilities * weights[:, None]
-        one_hot = one_hot * weights[:, None]
-    axes = (0, *range(2, logits.ndim))
-    size = one_hot.sum(axes)
-    dice = 2 * (probabilities * one_hot).sum(axes) / (probabilities.sum(axes) + size).clamp(min=1e-5)
+        check_labels(probabilities, weights)
+        members = members * weights[:, None]
+    axes = (0, *range(2, probabilities.ndim))
+    size = members.sum(axes)
+    # members carry the weights, which are therefore not applied to the overlap twice
+    overlap = (probabilities * members).sum(axes)
+    predicted = (probabilities if weights is None else probabilities * weights[:, None]).sum(axes)
+    dice = 2 * overlap / (predicted + size).clamp(min=1e-5)
     present = size > 0
     return ((1 - dice) * present).sum() / present.sum().clamp(min=1)
 
 
-def mean_squared_difference(first: Tensor, second: Tensor, on_logits: bool) -> Tensor:
+def mean_squared_difference(first: Tensor, second: Tensor) -> Tensor:
     """Mean squared difference between both decoders' outputs (PCLMix, cross-decoder consistency).
 
     As published on logits. On probabilities it is bounded, so that confident decoders do not drown the other terms.
 
     Args:
-        first: (N, C, *grid) logits.
-        second: (N, C, *grid) logits.
-        on_logits: compare logits; else their softmax.
+        first: (N, C, *grid) logits or probabilities.
+        second: (N, C, *grid) of the same kind.
 
     Returns:
         A scalar.
@@ -81,6 +104,4 @@ def mean_squared_difference(first: Tensor, second: Tensor, on_logits: bool) -> T
         ValueError: if the shapes differ.
     """
     check_same(first, second)
-    if on_logits:
-        return F.mse_loss(first, second)
-    return F.mse_loss(first.softmax(1), second.softmax(1))
+    return F.mse_loss(first, second)

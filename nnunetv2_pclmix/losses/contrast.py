@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class Anchors(NamedTuple):
@@ -94,6 +96,52 @@ def class_means(embeddings: Tensor, labels: Tensor, num_classes: int) -> tuple[T
     return means, member.any(2) & (sums.norm(dim=2) > 0)
 
 
+class _InfoNCE(torch.autograd.Function):
+    """The arithmetic of ``info_nce`` with its gradient written out.
+
+    The gradient is as cheap as the loss and needs the same exponentials, so both are made at once, in place, and only
+    (A, D) numbers are kept for the backward pass instead of several (A, C K).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, anchors: Tensor, labels: Tensor, valid: Tensor, queue: Tensor, filled: Tensor, temperature: float
+    ) -> Tensor:
+        num_classes, length, dimension = queue.shape
+        rows = torch.arange(len(anchors), device=anchors.device)
+        flat_queue = queue.reshape(-1, dimension)
+        scores = ((anchors / temperature) @ flat_queue.T).view(-1, num_classes, length)
+        own = scores[rows, labels]  # (A, K)
+        positive = filled[labels]
+        # the largest negative is taken off, so that the exponentials that are summed stay in range
+        scores.masked_fill_(~filled, -math.inf)
+        per_class = scores.amax(2)
+        per_class[rows, labels] = -math.inf
+        largest = per_class.amax(1, keepdim=True).clamp(min=torch.finfo(scores.dtype).min)
+        scores.sub_(largest[:, :, None]).exp_()
+        scores[rows, labels] = 0.0  # what is left are the negatives
+        total = scores.sum((1, 2))[:, None]
+        gap = largest + total.log() - own  # -inf where there is no negative
+        n_positive = positive.sum(1)
+        counts = valid & (n_positive > 0)
+        # weight of each (anchor, positive) in the loss
+        share = counts.to(scores.dtype) / (n_positive.clamp(min=1) * counts.sum().clamp(min=1))
+        share = positive * share[:, None]
+        # softplus(gap); log1p takes the CPU five times as long
+        loss = ((gap.clamp(min=0) - gap.abs().sigmoid_().log_()) * share).sum()
+        slope = gap.sigmoid().mul_(share)
+        scores.mul_((slope.sum(1, keepdim=True) / total.clamp(min=torch.finfo(scores.dtype).tiny))[:, :, None])
+        scores[rows, labels] = -slope
+        ctx.save_for_backward((scores.view(len(anchors), -1) @ flat_queue).div_(temperature))
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple:
+        (saved,) = ctx.saved_tensors
+        return saved * gradient, None, None, None, None, None
+
+
 def info_nce(
     anchors: Tensor, labels: Tensor, valid: Tensor, queue: Tensor, filled: Tensor, temperature: float
 ) -> Tensor:
@@ -102,8 +150,8 @@ def info_nce(
     For an anchor of class c: the mean over the filled rows j of class c of
     ``-log(exp(s_j) / (exp(s_j) + sum of exp(s_k) over the filled rows k of other classes))`` with ``s`` the inner
     product over the temperature; then the mean over valid anchors whose class has rows. In float32 at least,
-    whatever the autocast. Differs from the authors' code in that empty rows are no negatives and that no
-    self-contrast mask is laid over queue columns.
+    whatever the autocast. Differentiable once, with respect to the anchors. Differs from the authors' code in that
+    empty rows are no negatives and that no self-contrast mask is laid over queue columns.
 
     Args:
         anchors: (A, D) unit length.
@@ -116,19 +164,6 @@ def info_nce(
     Returns:
         A scalar; zero, with a gradient of zero, where there is no anchor or no positive.
     """
-    num_classes, length, dimension = queue.shape
     with torch.autocast(anchors.device.type, enabled=False):
         anchors = anchors if anchors.dtype == torch.float64 else anchors.float()
-        similarity = anchors @ queue.to(anchors.dtype).reshape(-1, dimension).T / temperature  # (A, C K)
-        similarity = similarity.view(len(anchors), num_classes, length)
-        lowest = torch.finfo(similarity.dtype).min / 4
-        other = labels[:, None] != torch.arange(num_classes, device=labels.device)
-        negative = other[:, :, None] & filled
-        negatives = torch.logsumexp(similarity.masked_fill(~negative, lowest).flatten(1), 1, keepdim=True)
-        own = labels.view(-1, 1, 1).expand(-1, 1, length)
-        positive = filled[labels]  # (A, K)
-        losses = F.softplus(negatives - similarity.gather(1, own)[:, 0]).masked_fill(~positive, 0.0)
-        n_positive = positive.sum(1)
-        per_anchor = losses.sum(1) / n_positive.clamp(min=1)
-        counts = valid & (n_positive > 0)
-        return (per_anchor * counts).sum() / counts.sum().clamp(min=1)
+        return _InfoNCE.apply(anchors, labels, valid, queue.to(anchors.dtype), filled, temperature)

@@ -39,3 +39,16 @@ class PartialCrossEntropyLoss(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Scalar loss of (N, C, *grid) logits against a (N, 1, *grid) target."""
         return partial_cross_entropy(logits.float(), target[:, 0], self.ignore_label)
+
+
+class PartialRegionCrossEntropyLoss(nn.Module):
+    """Binary cross-entropy of overlapping regions over labelled voxels only; zero where none is labelled.
+
+    The counterpart of ``partial_cross_entropy`` for nnU-Net's region-based labels; not in the paper.
+    """
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Scalar loss of (N, R, *grid) logits; target (N, R + 1, *grid) bool, its last channel: unlabelled."""
+        labelled = ~target[:, -1:].bool()
+        losses = F.binary_cross_entropy_with_logits(logits.float(), target[:, :-1].float(), reduction="none")
+        return (losses * labelled).sum() / (labelled.sum() * logits.shape[1]).clamp(min=1)

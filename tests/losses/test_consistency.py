@@ -3,11 +3,18 @@ import pytest
 import torch
 
 from nnunetv2_pclmix.losses.consistency import (
+    class_dice,
     mean_squared_difference,
     pseudo_label_cross_entropy,
-    pseudo_label_dice,
+    pseudo_region_cross_entropy,
 )
 from tests import oracles
+
+
+def pseudo_label_dice(logits, labels, weights=None):
+    """Dice of classes that exclude each other, as the objective computes it."""
+    members = torch.zeros_like(logits).scatter_(1, labels[:, None], 1.0)
+    return class_dice(logits.softmax(1), members, weights)
 
 
 def _sample(seed: int, shape=(2, 3, 4, 3)):
@@ -58,22 +65,31 @@ def test_no_certain_voxel_is_zero_with_a_finite_gradient(term):
     assert logits.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("on_logits", [True, False])
-def test_squared_difference_equals_the_plain_loop(on_logits):
+def test_squared_difference_equals_the_plain_loop():
     first, second = _sample(4)[0], _sample(5)[0]
-    arrays = [first.numpy(), second.numpy()]
-    if not on_logits:
-        arrays = [oracles.softmax(a) for a in arrays]
-    loss = mean_squared_difference(first, second, on_logits)
-    assert loss.item() == pytest.approx(oracles.mean_squared_difference(*arrays), abs=1e-9)
-    assert mean_squared_difference(first, first, on_logits).item() == 0
-    assert torch.autograd.gradcheck(
-        lambda a, b: mean_squared_difference(a, b, on_logits), (first.requires_grad_(), second.requires_grad_())
-    )
+    loss = mean_squared_difference(first, second)
+    expected = oracles.mean_squared_difference(first.numpy(), second.numpy())
+    assert loss.item() == pytest.approx(expected, abs=1e-9)
+    assert mean_squared_difference(first, first).item() == 0
+    assert torch.autograd.gradcheck(mean_squared_difference, (first.requires_grad_(), second.requires_grad_()))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 3), (1, 2, 2, 3, 2)])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_region_cross_entropy_equals_the_plain_loop(shape, weighted):
+    logits, _, weights = _sample(6, shape)
+    regions = torch.from_numpy(np.random.default_rng(7).random(shape) < 0.4)
+    used = weights if weighted else torch.ones_like(weights)
+    expected = oracles.region_cross_entropy(logits.numpy(), regions.numpy(), used.numpy())
+    given = weights if weighted else None
+    assert pseudo_region_cross_entropy(logits, regions, given).item() == pytest.approx(expected, abs=1e-9)
+    assert torch.autograd.gradcheck(lambda x: pseudo_region_cross_entropy(x, regions, given), logits.requires_grad_())
 
 
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match=r"got \(1, 2\) and \(2, 1\)"):
-        mean_squared_difference(torch.zeros(1, 2), torch.zeros(2, 1), True)
+        mean_squared_difference(torch.zeros(1, 2), torch.zeros(2, 1))
     with pytest.raises(ValueError, match="expected labels of shape"):
-        pseudo_label_dice(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, dtype=torch.long))
+        pseudo_label_cross_entropy(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, dtype=torch.long))
+    with pytest.raises(ValueError, match="expected equal shapes"):
+        class_dice(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3))

@@ -143,3 +143,21 @@ def test_variants_are_named_as_nnunet_names_its_own():
     assert issubclass(variant, nnUNetTrainerPCLMix)
     assert pickle.loads(pickle.dumps(variant)) is variant
     assert "nnUNetTrainerPCLMix_1epoch" in trainer_variants.__all__
+
+
+REGIONS = {
+    "labels": {"background": 0, "heart": [1, 2, 3], "left": [2, 3], "LV": 3, "ignore": 4},
+    "regions_class_order": [1, 2, 3],
+}
+
+
+@pytest.mark.parametrize("preset", ["default", "published"])
+def test_region_based_labels(make_trainer, preset):
+    trainer = make_trainer(change_dataset=REGIONS, epochs=2, pclmix={"preset": preset})
+    trainer.run_training()
+    log = trainer.logger.local_logger.my_fantastic_logging
+    assert all(math.isfinite(v) for name in TERMS for v in log[f"pclmix_{name}"])
+    assert len(log["pclmix_pseudo_label_shares"][-1]) == 4  # labels, not regions
+    trainer.perform_actual_validation()
+    scores = json.loads((Path(trainer.output_folder) / "validation" / "dense_evaluation.json").read_text())
+    assert "heart" in json.dumps(scores)

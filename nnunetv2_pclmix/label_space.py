@@ -1,0 +1,151 @@
+"""What the network's output channels stand for: classes that exclude each other, or nnU-Net's regions that overlap.
+
+The rest of the method speaks of label values (0 background, 1, 2, ...) and asks a label space to translate.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nnunetv2_pclmix.losses.consistency import pseudo_label_cross_entropy, pseudo_region_cross_entropy
+from nnunetv2_pclmix.pseudo_label import classes_of, entropy, largest_binary_entropy
+
+
+class LabelSpace(ABC):
+    """Translates between output channels and label values.
+
+    Attributes:
+        num_labels: label values C, background included, the ignore label not.
+        ignore_label: value of unlabelled voxels.
+    """
+
+    num_labels: int
+    ignore_label: int
+
+    @abstractmethod
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """(N, channels, *grid) logits -> probabilities, float32 at least whatever the autocast."""
+
+    @abstractmethod
+    def labels_of_logits(self, logits: Tensor) -> Tensor:
+        """(N, channels, *grid) logits -> (N, *grid) predicted label."""
+
+    @abstractmethod
+    def labels_of_probabilities(self, probabilities: Tensor) -> Tensor:
+        """(N, channels, *grid) probabilities -> (N, *grid) predicted label."""
+
+    @abstractmethod
+    def uncertainty(self, probabilities: Tensor) -> Tensor:
+        """(N, channels, *grid) probabilities -> (N, *grid) entropy in nats."""
+
+    @abstractmethod
+    def supervised_target(self, labels: Tensor) -> Tensor:
+        """(N, 1, *grid) labels, some of them to be ignored -> what nnU-Net's loss for this kind of labels expects."""
+
+    @abstractmethod
+    def cross_entropy(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        """Scalar loss of (N, channels, *grid) logits against (N, *grid) labels, all of them known."""
+
+    @abstractmethod
+    def members(self, labels: Tensor) -> Tensor:
+        """(N, *grid) labels, all of them known -> (N, channels, *grid) float, 1 where the channel applies."""
+
+
+class ClassSpace(LabelSpace):
+    """One channel per class, softmax; the paper's setting.
+
+    Args:
+        num_labels: classes C, background included.
+        ignore_label: value of unlabelled voxels.
+    """
+
+    def __init__(self, num_labels: int, ignore_label: int) -> None:
+        self.num_labels, self.ignore_label = num_labels, ignore_label
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        return _at_least_float32(logits).softmax(1)
+
+    def labels_of_logits(self, logits: Tensor) -> Tensor:
+        return classes_of(logits)
+
+    def labels_of_probabilities(self, probabilities: Tensor) -> Tensor:
+        return classes_of(probabilities)
+
+    def uncertainty(self, probabilities: Tensor) -> Tensor:
+        return entropy(probabilities)
+
+    def supervised_target(self, labels: Tensor) -> Tensor:
+        return labels
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        return pseudo_label_cross_entropy(_at_least_float32(logits), labels, weights)
+
+    def members(self, labels: Tensor) -> Tensor:
+        shape = (len(labels), self.num_labels, *labels.shape[1:])
+        return torch.zeros(shape, device=labels.device).scatter_(1, labels[:, None], 1.0)
+
+
+class RegionSpace(LabelSpace):
+    """One channel per region, sigmoid, as nnU-Net trains overlapping regions. Not in the paper.
+
+    A voxel's label follows from its regions as in nnU-Net: later regions of the class order overwrite earlier ones.
+    Pseudo-labels are made as labels and then turned into regions, so they are always consistent with one another.
+
+    Args:
+        regions: label values of each region, in the order of the channels.
+        class_order: label value that each region writes, nnU-Net's ``regions_class_order``.
+        num_labels: label values C, background included.
+        ignore_label: value of unlabelled voxels, C or above.
+    """
+
+    def __init__(
+        self, regions: Sequence[int | Sequence[int]], class_order: Sequence[int], num_labels: int, ignore_label: int
+    ) -> None:
+        self.num_labels, self.ignore_label = num_labels, ignore_label
+        self.class_order = [int(value) for value in class_order]
+        members = [[region] if isinstance(region, int) else list(region) for region in regions]
+        # row: label value; column: region, and last of all whether the voxel is unlabelled
+        table = torch.zeros(ignore_label + 1, len(members) + 1, dtype=torch.bool)
+        for column, values in enumerate(members):
+            table[[int(value) for value in values], column] = True
+        table[ignore_label, -1] = True
+        self._table = table
+
+    def _maps(self, labels: Tensor) -> Tensor:
+        """(N, *grid) labels -> (N, regions + 1, *grid) bool."""
+        return self._table.to(labels.device)[labels.long()].movedim(-1, 1)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        return _at_least_float32(logits).sigmoid()
+
+    def _labels(self, values: Tensor, threshold: float) -> Tensor:
+        labels = torch.zeros(values.shape[:1] + values.shape[2:], dtype=torch.long, device=values.device)
+        for channel, value in enumerate(self.class_order):
+            labels.masked_fill_(values[:, channel] > threshold, value)
+        return labels
+
+    def labels_of_logits(self, logits: Tensor) -> Tensor:
+        return self._labels(logits, 0.0)
+
+    def labels_of_probabilities(self, probabilities: Tensor) -> Tensor:
+        return self._labels(probabilities, 0.5)
+
+    def uncertainty(self, probabilities: Tensor) -> Tensor:
+        return largest_binary_entropy(probabilities)
+
+    def supervised_target(self, labels: Tensor) -> Tensor:
+        return self._maps(labels[:, 0])
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        return pseudo_region_cross_entropy(_at_least_float32(logits), self._maps(labels)[:, :-1], weights)
+
+    def members(self, labels: Tensor) -> Tensor:
+        return self._maps(labels)[:, :-1].float()
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
