@@ -10,6 +10,7 @@ Markdown table; medians of interleaved repeats, so that a busy machine slows bot
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nnunetv2_pclmix.config import PCLMixConfig
+from nnunetv2_pclmix.config import config_from_plans
 from nnunetv2_pclmix.dataloading.mix import draw_mix
 from nnunetv2_pclmix.label_space import ClassSpace
 from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
@@ -89,11 +90,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--pclmix", type=json.loads, default={}, help="hyper-parameters, as in the plans' entry (JSON)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     device, rng = torch.device(args.device), np.random.default_rng(0)
-    config = PCLMixConfig()
+    config = config_from_plans({"pclmix": args.pclmix}, {})
     stock = _unet(args.features).to(device).train()
     dual = add_training_parts(_unet(args.features), CLASSES, config).to(device).train()
 

@@ -33,6 +33,7 @@ class PCLMixConfig:
     auxiliary_width_ratio: float = 0.5  # width of the Swin decoder over the encoder's; published: 96 at stride 4
     auxiliary_depth: int = 2  # published
     auxiliary_window: int = 7  # published
+    auxiliary_attention_stride: int = 4  # highest stage with attention; published
     auxiliary_drop_path: float = 0.1  # published
     embedding_dimension: int = 128
     embedding_stride: int = 8  # published

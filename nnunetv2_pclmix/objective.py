@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nnunetv2_pclmix.closed_world import vouch
 from nnunetv2_pclmix.config import PCLMixConfig
-from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix
+from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix, sample_nearest
 from nnunetv2_pclmix.label_space import LabelSpace
 from nnunetv2_pclmix.losses.consistency import class_dice, mean_squared_difference
 from nnunetv2_pclmix.losses.contrast import choose_anchors, class_means, info_nce
@@ -229,10 +229,8 @@ class PCLMixObjective:
         grid = embedding.shape[2:]
 
         with torch.no_grad():
-            main, auxiliary = (
-                F.interpolate(logits, grid, mode="nearest-exact") for logits in (main.detach(), auxiliary.detach())
-            )
-            coarse = F.interpolate(scribbles[:, None].float(), grid, mode="nearest-exact")[:, 0].long()
+            main, auxiliary = (sample_nearest(logits.detach(), grid) for logits in (main, auxiliary))
+            coarse = sample_nearest(scribbles[:, None], grid)[:, 0]
             probabilities = self._mean_probabilities(main, auxiliary)
             labels = contrast_labels(
                 self.space.labels_of_probabilities(probabilities),

@@ -59,6 +59,23 @@ def draw_mix(batch_size: int, patch_size: Sequence[int], box_fraction: float, rn
     return Mix(torch.from_numpy(partners), torch.from_numpy(boxes), tuple(int(s) for s in size))
 
 
+def nearest_source(full: int, scaled: int) -> np.ndarray:
+    """(scaled,) int64 index along a full axis that each place of a coarser one reads by ``nearest-exact`` sampling."""
+    return ((2 * np.arange(scaled) + 1) * full) // (2 * scaled)
+
+
+def sample_nearest(values: Tensor, grid: Sequence[int]) -> Tensor:
+    """Take (N, channels, *grid) values on a coarser grid; what ``F.interpolate(mode="nearest-exact")`` gives.
+
+    Unlike that function it takes any type and, on the CPU, does not copy the full grid first.
+    """
+    for axis, size in enumerate(grid, start=2):
+        if values.shape[axis] != size:
+            index = torch.from_numpy(nearest_source(values.shape[axis], size)).to(values.device, non_blocking=True)
+            values = values.index_select(axis, index)
+    return values
+
+
 def scale_box(box: Sequence[tuple[int, int]], full: Sequence[int], scaled: Sequence[int]) -> list[tuple[int, int]]:
     """The box on a coarser grid whose voxels are taken from the full grid by nearest-neighbour sampling.
 
@@ -76,8 +93,7 @@ def scale_box(box: Sequence[tuple[int, int]], full: Sequence[int], scaled: Seque
     """
     corners = []
     for (lower, upper), n_full, n_scaled in zip(box, full, scaled, strict=True):
-        source = ((2 * np.arange(n_scaled) + 1) * n_full) // (2 * n_scaled)
-        first, last = np.searchsorted(source, [lower, upper])
+        first, last = np.searchsorted(nearest_source(n_full, n_scaled), [lower, upper])
         corners.append((int(first), int(last)))
     return corners
 

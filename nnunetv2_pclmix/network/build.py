@@ -44,6 +44,7 @@ def add_training_parts(unet: nn.Module, num_classes: int, config: PCLMixConfig) 
         depth=config.auxiliary_depth,
         window_size=config.auxiliary_window,
         drop_path=config.auxiliary_drop_path,
+        attention_stride=config.auxiliary_attention_stride,
     )
     head = ProjectionHead(encoder.conv_op, channels[embedding_stage], config.embedding_dimension)
     return DualDecoderUNet(unet, auxiliary, head, embedding_stage)

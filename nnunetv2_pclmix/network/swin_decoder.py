@@ -31,7 +31,8 @@ class SwinDecoder(nn.Module):
         depth: Swin blocks per stage.
         window_size: voxels per axis of an attention window.
         drop_path: probability of skipping a block's residual branch while training.
-        output_stride: total stride at which the Swin stages end.
+        output_stride: total stride at which the final expansion begins.
+        attention_stride: total stride of the highest stage that has Swin blocks; above it, skips are only added.
         head_dimension: channels per attention head.
     """
 
@@ -47,6 +48,7 @@ class SwinDecoder(nn.Module):
         window_size: int = 7,
         drop_path: float = 0.1,
         output_stride: int = 4,
+        attention_stride: int = 4,
         head_dimension: int = 16,
     ) -> None:
         super().__init__()
@@ -58,7 +60,10 @@ class SwinDecoder(nn.Module):
         self.top_stage = reaches[0] if reaches else len(strides) - 1
         widths = [_ceil_multiple(c * width_ratio, head_dimension) for c in encoder_channels]
 
-        def swin_stage(width: int) -> nn.Module:
+        def swin_stage(stage: int) -> nn.Module:
+            width = widths[stage]
+            if total[stage].max() < attention_stride:
+                return nn.GELU()
             return BasicLayer(
                 width, depth, width // head_dimension, (window_size,) * dim, [drop_path] * depth, qkv_bias=True
             )
@@ -66,13 +71,13 @@ class SwinDecoder(nn.Module):
         bottom = len(strides) - 1
         self.lateral = nn.ModuleList()
         self.upsample = nn.ModuleList()
-        self.swin = nn.ModuleList([swin_stage(widths[bottom])])
+        self.swin = nn.ModuleList([swin_stage(bottom)])
         self.bottleneck = conv_op(encoder_channels[bottom], widths[bottom], 1)
         for stage in range(bottom - 1, self.top_stage - 1, -1):
             factor = tuple(strides[stage + 1])
             self.upsample.append(transposed_conv(widths[stage + 1], widths[stage], factor, factor))
             self.lateral.append(conv_op(encoder_channels[stage], widths[stage], 1))
-            self.swin.append(swin_stage(widths[stage]))
+            self.swin.append(swin_stage(stage))
         factor = tuple(int(t) for t in total[self.top_stage])
         full_width = max(encoder_channels[0] // 2, num_classes)
         self.expand = nn.Sequential(

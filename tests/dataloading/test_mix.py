@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix, draw_mix, scale_box
+from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix, draw_mix, sample_nearest, scale_box
 from tests import oracles
 
 
@@ -90,3 +90,13 @@ def test_wrong_shapes_are_named():
 def test_a_mix_of_integers_keeps_its_type():
     mix = Mix(torch.tensor([[0, 1], [1, 0]]), torch.tensor([[[0, 1], [0, 1]]] * 2), (2, 2))
     assert apply_mix(torch.zeros(2, 1, 2, 2, dtype=torch.int16), mix).dtype == torch.int16
+
+
+@given(st.lists(st.integers(1, 17), min_size=2, max_size=3), st.data())
+@settings(max_examples=60, deadline=None)
+def test_sampling_is_nearest_exact_interpolation(full, data):
+    scaled = [data.draw(st.integers(1, size)) for size in full]
+    values = torch.arange(float(np.prod(full))).reshape(1, 1, *full)
+    expected = F.interpolate(values, scaled, mode="nearest-exact")
+    assert torch.equal(sample_nearest(values, scaled), expected)
+    assert torch.equal(sample_nearest(values.short(), scaled), expected.short())
