@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from scribble_conversion.commands import acdc
+from scribble_conversion.commands import acdc, wsl4mis
 from scribble_conversion.console import run_command
 from scribble_conversion.parallel import terminated_like_interrupted
 
-COMMANDS = (acdc,)
+COMMANDS = (acdc, wsl4mis)
 """Modules with an ``add_parser`` each, in the order in which the help lists them."""
 
 

@@ -92,7 +92,7 @@ def convert(source: Source, options: Options) -> Conversion:
     with staged_dataset(target, splits) as folder:
         jobs = _jobs(source, training, held_out, folder)
         results = run_all(convert_case, jobs, processes, "converting")
-        _write_dataset_json(source, target, options, training, folder)
+        _write_dataset_json(source, target, options, training, held_out, folder)
         (folder / SPLITS_FILE).write_text(splits, encoding="utf-8")
     return Conversion(
         source=source,
@@ -130,6 +130,7 @@ def supervise(cases: Sequence[Case], options: Options) -> list[Case]:
         if ranges.ranges and not any(number in ranges for number in numbers):
             raise UserError(f"no training case belongs to the patients {ranges}; give numbers that occur with {option}")
     dense, unlabelled = asked.values()
+    labelled = {case.patient for case in cases if case.dense is not None}
     settled = []
     for case in cases:
         number = case.patient_number
@@ -137,7 +138,8 @@ def supervise(cases: Sequence[Case], options: Options) -> list[Case]:
             raise UserError(
                 f"patient {number} is named with both --dense-patients and --unlabelled-patients; name it once"
             )
-        if number in dense:
+        bare = case.supervision == "none" and case.dense is None and case.patient in labelled
+        if number in dense and not bare:  # bare: another frame of a patient who has dense labels
             if case.dense is None:
                 raise UserError(f"{case.identifier} has no dense label; leave its patient out of --dense-patients")
             settled.append(replace(case, supervision="dense"))
@@ -185,11 +187,17 @@ def _jobs(source: Source, training: Sequence[Case], held_out: Sequence[Case], fo
 
 
 def _write_dataset_json(
-    source: Source, target: Target, options: Options, training: Sequence[Case], folder: Path
+    source: Source,
+    target: Target,
+    options: Options,
+    training: Sequence[Case],
+    held_out: Sequence[Case],
+    folder: Path,
 ) -> None:
     """Write ``dataset.json``; nnU-Net copies the keys it does not know.
 
-    ``supervision`` names the cases that do not teach with scribbles; the trainer samples by it.
+    ``supervision`` names the cases that do not teach with scribbles; the trainer samples by it. ``cases`` holds what
+    else is known of single cases, held out ones included.
     """
     generate_dataset_json(
         str(folder),
@@ -210,6 +218,7 @@ def _write_dataset_json(
             "test_patients": options.test_patients,
             "dense_labels": "labelsTr_dense" if (folder / "labelsTr_dense").is_dir() else None,
             "supervision": {case.identifier: case.supervision for case in training if case.supervision != "scribble"},
+            "cases": {case.identifier: dict(case.facts) for case in (*training, *held_out) if case.facts},
         },
     )
 

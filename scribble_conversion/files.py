@@ -59,6 +59,19 @@ def require_folder(path: Path, option: str) -> Path:
 
 
 @contextmanager
+def writing_temporary(path: Path) -> Iterator[None]:
+    """Turn a failure to write the temporary file ``path`` into a ``UserError``."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # SimpleITK raises RuntimeError
+        reason = getattr(error, "strerror", None) or str(error).strip()
+        raise UserError(
+            f"{path} cannot be written ({reason}); free space there, or name another folder for temporary files with "
+            "the environment variable TMPDIR"
+        ) from error
+
+
+@contextmanager
 def opened_folder(path: Path, option: str) -> Iterator[Path]:
     """Give a folder with the files of ``path``, which is a folder or a zip archive.
 

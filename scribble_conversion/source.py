@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -27,6 +27,7 @@ class Case:
         dense: file of the dense reference, None where there is none.
         supervision: what goes into ``labelsTr``: the scribbles, the dense label, or nothing but ``ignore``.
         test: whether the case belongs to the source's own test set, so that it is held out whatever the user says.
+        facts: what else is known of it and worth keeping, e.g. ``{"phase": "ED"}``; goes into ``dataset.json``.
     """
 
     identifier: str
@@ -36,6 +37,7 @@ class Case:
     dense: Path | None = None
     supervision: Supervision = "scribble"
     test: bool = False
+    facts: Mapping[str, str | float] = field(default_factory=dict, hash=False)
 
     @property
     def patient_number(self) -> int | None:
@@ -58,6 +60,7 @@ class Source:
         description: what the dataset is, one sentence.
         reference: where it was published.
         licence: under which terms.
+        notes: lines for the summary, about what the reader measured.
     """
 
     format: str
@@ -70,6 +73,7 @@ class Source:
     reference: str = ""
     licence: str = ""
     file_ending: str = field(default=".nii.gz")
+    notes: tuple[str, ...] = ()
 
     @property
     def ignore_value(self) -> int:

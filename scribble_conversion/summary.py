@@ -35,6 +35,7 @@ def summarise(conversion: Conversion) -> str:
             f"{kinds['none']} with none"
         )
     lines.append(f"voxels: {_shares(conversion)}")
+    lines += conversion.source.notes
     lines += _warnings(conversion)
     clean = " --clean" if conversion.was_preprocessed else ""
     lines.append(f"next: nnUNetv2_plan_and_preprocess -d {conversion.target.identifier}{clean}")
