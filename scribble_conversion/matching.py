@@ -49,9 +49,10 @@ class Orientation:
 def correlation(stored: npt.NDArray[np.generic], original: npt.NDArray[np.generic]) -> float:
     """Pearson correlation of an array with the one it may have been made of by clipping and a linear scale.
 
-    Whoever clipped the intensities left the rest on a line, so the original is first clipped to the range that it has
-    where the stored one is neither at its lowest nor at its highest value. An exact copy then has 1 however much was
-    clipped, without any knowledge of the percentile.
+    Whoever clipped the intensities left the others on a line. So that line is fitted to the voxels that are neither at
+    the lowest nor at the highest stored value, and the original is clipped to what it says of these two values (but
+    never within the range that the fitted voxels have). An exact copy then has 1 however much was clipped, without any
+    knowledge of the percentile.
 
     Args:
         stored: any shape.
@@ -62,15 +63,32 @@ def correlation(stored: npt.NDArray[np.generic], original: npt.NDArray[np.generi
     """
     left = stored.astype(np.float64).ravel()
     right = original.astype(np.float64).ravel()
-    inside = right[(left > left.min()) & (left < left.max())]
-    if inside.size:
-        right = right.clip(inside.min(), inside.max())
+    inside = (left > left.min()) & (left < left.max())
+    if inside.any():
+        right = right.clip(*_clipping(left, left[inside], right[inside]))
     left -= left.mean()
     right -= right.mean()
     lengths = float(np.linalg.norm(left)), float(np.linalg.norm(right))
     if not all(lengths):
         return 0.0 if any(lengths) else float("nan")
     return float(left @ right / (lengths[0] * lengths[1]))
+
+
+def _clipping(
+    stored: npt.NDArray[np.float64], inside: npt.NDArray[np.float64], original: npt.NDArray[np.float64]
+) -> tuple[float, float]:
+    """The original intensities that the lowest and the highest of the values ``stored`` stand for.
+
+    Args:
+        stored: all stored values.
+        inside: those of them between the extremes.
+        original: the original intensities of the latter.
+    """
+    centred = inside - inside.mean()
+    variance = float(centred @ centred)
+    slope = float(centred @ original) / variance if variance else 0.0
+    low, high = original.mean() + slope * (np.array([stored.min(), stored.max()]) - inside.mean())
+    return min(float(low), float(original.min())), max(float(high), float(original.max()))
 
 
 def slice_correlations(stack: npt.NDArray[np.generic], image: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
