@@ -201,10 +201,10 @@ def _open(path: Path) -> nibabel.Nifti1Image:
     """Open a NIfTI file that stays open between reads; its voxels are not read."""
     try:
         image = nibabel.load(path, keep_file_open=True)
+        if not isinstance(image, nibabel.Nifti1Image):
+            raise ImageFileError(f"it is of type {type(image).__name__}")
     except _DAMAGE as error:
         raise _damaged(path, error) from error
-    if not isinstance(image, nibabel.Nifti1Image):
-        raise _damaged(path, TypeError(f"it is of type {type(image).__name__}"))
     return image
 
 
@@ -221,14 +221,15 @@ def _read_frame(path: Path, series: nibabel.Nifti1Image, frame: int) -> npt.NDAr
 
 def _check_grid(job: FramesJob, series: nibabel.Nifti1Image, reference: nibabel.Nifti1Image) -> None:
     """Refuse a 4D file of other size or spacing than the frame's."""
-    shapes = series.shape[:3], reference.shape
-    spacings = series.header.get_zooms()[:3], reference.header.get_zooms()[:3]
-    for what, (left, right) in (("size", shapes), ("spacing", spacings)):
+    pairs = {
+        "size": (series.shape[:3], reference.shape),
+        "spacing": tuple(tuple(map(float, image.header.get_zooms()[:3])) for image in (series, reference)),
+    }
+    for what, (left, right) in pairs.items():
         if len(left) != len(right) or not np.allclose(left, right, rtol=SPACING_TOLERANCE, atol=0):
-            told = (tuple(round(float(value), 4) for value in values) for values in (left, right))
+            told = " and ".join(f"({', '.join(f'{value:g}' for value in values)})" for values in (left, right))
             raise UserError(
-                f"{job.series} has another {what} than {job.reference} ({' and '.join(map(str, told))}); "
-                "take both from the same ACDC download"
+                f"{job.series} has another {what} than {job.reference}, {told}; take both from the same ACDC download"
             )
 
 
