@@ -110,11 +110,11 @@ def read_folds(path: Path, cases: Sequence[Case]) -> list[Fold]:
     Args:
         path: JSON, a list of ``{"train": […], "val": […]}``; entries are case identifiers, patient names or patient
             numbers.
-        cases: the cases to train with.
+        cases: the cases to train with. Unlabelled ones of a patient to validate with are on neither side.
 
     Raises:
-        UserError: if the file is missing or has another form, names somebody unknown or held out, or puts a patient
-            on both sides of a fold.
+        UserError: if the file is missing or has another form, names somebody unknown or held out, validates on
+            somebody without any label, or puts a patient on both sides of a fold.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -128,9 +128,17 @@ def read_folds(path: Path, cases: Sequence[Case]) -> list[Fold]:
         raise UserError(f'{path} has to be a list of folds like {{"train": ["patient021"], "val": ["patient022"]}}')
     members = _members(cases)
     patients = {case.identifier: case.patient for case in cases}
+    unlabelled = patients.keys() - {case.identifier for case in judged(cases)}
     folds = []
     for index, entry in enumerate(content):
         sides = {side: _resolve(entry[side], members, f"{path}, fold {index}, {side}") for side in ("train", "val")}
+        bare = {str(name) for name in entry["val"] if members[str(name)] <= unlabelled}
+        if bare:
+            raise UserError(
+                f"{path}, fold {index}, val names {name_some(bare)}, but there is no label to validate with; "
+                "name cases or patients that have scribbles or dense labels"
+            )
+        sides["val"] -= unlabelled
         shared = {patients[name] for name in sides["train"]} & {patients[name] for name in sides["val"]}
         if shared:
             raise UserError(

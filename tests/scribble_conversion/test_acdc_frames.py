@@ -99,6 +99,20 @@ def test_unlabelled_frames_never_validate(series: Acdc) -> None:
         }
 
 
+def test_a_split_file_names_patients_or_cases(series: Acdc, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    split = tmp_path / "split.json"
+    arguments = series.arguments("--other-frames", "2", "--split", str(split))
+    split.write_text(json.dumps([{"train": [21, 22, 41], "val": ["patient081"]}]))
+    assert main(arguments) == 0
+    fold = json.loads((series.preprocessed / series.dataset.name / "splits_final.json").read_text())[0]
+    assert fold["val"] == ["patient081_frame01", "patient081_frame12"]
+    assert len(fold["train"]) == 3 * 4
+    unlabelled = min(_scribbles_entry(series)["supervision"])
+    split.write_text(json.dumps([{"train": [22, 41], "val": [81, unlabelled]}]))
+    assert main([*arguments, "--overwrite"]) == 1
+    assert f"fold 0, val names {unlabelled}, but there is no label" in capsys.readouterr().err
+
+
 def test_test_set_and_scaled_files(series: Acdc) -> None:
     """Intensities are as the file means them, though it stores others; patients of the test set have no frames."""
     path = _series(series, "patient022")
