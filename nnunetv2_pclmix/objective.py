@@ -81,10 +81,7 @@ def term_weights(config: PCLMixConfig, progress: float) -> dict[str, float]:
 
 def _count(labels: Tensor, num_classes: int) -> Tensor:
     """(C,) voxels per class; other values are not counted. Never waits for the device."""
-    inside = (labels >= 0) & (labels < num_classes)
-    index = torch.where(inside, labels, num_classes).flatten().long()
-    counts = torch.zeros(num_classes + 1, device=labels.device)
-    return counts.scatter_add_(0, index, torch.ones_like(index, dtype=counts.dtype))[:num_classes]
+    return torch.histc(labels.float(), num_classes, min=-0.5, max=num_classes - 0.5)
 
 
 class PCLMixObjective:

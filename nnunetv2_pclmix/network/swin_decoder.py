@@ -79,12 +79,7 @@ class SwinDecoder(nn.Module):
             self.lateral.append(conv_op(encoder_channels[stage], widths[stage], 1))
             self.swin.append(swin_stage(stage))
         factor = tuple(int(t) for t in total[self.top_stage])
-        full_width = max(encoder_channels[0] // 2, num_classes)
-        self.expand = nn.Sequential(
-            transposed_conv(widths[self.top_stage], full_width, factor, factor),
-            nn.GELU(),
-            conv_op(full_width, num_classes, 1),
-        )
+        self.expand = transposed_conv(widths[self.top_stage], num_classes, factor, factor)
 
     def forward(self, skips: Sequence[Tensor]) -> Tensor:
         """Decode.
