@@ -27,6 +27,10 @@ class PCLMixConfig:
     )
     # number of images through the network and the memory the plan was made for. published: 1 (12 slices and 12 mixed)
     box_fraction: float = 0.2  # share of the patch a mix box covers; published
+    # Mixed supervision: share of the patches drawn from cases without any label and, of the others, from densely
+    # labelled ones (None: as many as among the cases). Without effect where all cases have scribbles. Not in the paper
+    unlabelled_share: float = 0.25
+    dense_share: float | None = None
     padding_as_ignore: bool = True  # voxels outside the image are unlabelled instead of background
 
     # Networks
@@ -80,8 +84,10 @@ class PCLMixConfig:
         for name in ("patch_fraction", "auxiliary_width_ratio", "contrast_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"pclmix: expected {name} > 0, got {getattr(self, name)}")
-        if not 0 <= self.box_fraction <= 1:
-            raise ValueError(f"pclmix: expected box_fraction in [0, 1], got {self.box_fraction}")
+        for name in ("box_fraction", "unlabelled_share", "dense_share"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"pclmix: expected {name} in [0, 1], got {value}")
         for name in ("main_supervision", "auxiliary_supervision"):
             if getattr(self, name) not in ("dice_ce", "ce"):
                 raise ValueError(f"pclmix: expected {name} dice_ce or ce, got {getattr(self, name)!r}")

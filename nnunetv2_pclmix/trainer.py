@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from nnunetv2_pclmix import checkpoint, monitoring
 from nnunetv2_pclmix.config import config_from_plans
 from nnunetv2_pclmix.dataloading.factory import start_augmenters
 from nnunetv2_pclmix.dataloading.loader import PCLMixDataLoader, mix_of_batch
+from nnunetv2_pclmix.dataloading.sampling import SUPERVISION, case_probabilities, supervision_of
 from nnunetv2_pclmix.dataloading.transforms import outside_becomes_ignore
 from nnunetv2_pclmix.distributed import gather_for_queue
 from nnunetv2_pclmix.judge import judge_validation
@@ -63,6 +65,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
                 f"{self.plans_manager.dataset_name} declares none; add 'ignore' as its highest label and preprocess "
                 f"again, or make the dataset with nnUNetv2_convert_scribbles"
             )
+        self._supervision = supervision_of(dataset_json)
         if self.config.initial_lr is not None:
             self.initial_lr = self.config.initial_lr
         if self.config.weight_decay is not None:
@@ -201,6 +204,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             patch_size,
             self.label_manager,
             transforms=training_transforms,
+            sampling_probabilities=self._case_probabilities(training_set.identifiers),
             box_fraction=self.config.box_fraction,
             **sampling,
         )
@@ -216,6 +220,16 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         )
         seeds = None if self.config.seed is None else self.rng
         return start_augmenters(training, validation, self.device.type == "cuda", seeds)
+
+    def _case_probabilities(self, cases: Sequence[str]) -> np.ndarray | None:
+        probabilities = case_probabilities(
+            cases, self._supervision, self.config.unlabelled_share, self.config.dense_share
+        )
+        if probabilities is not None:
+            kinds = np.array([self._supervision.get(case, "scribble") for case in cases])
+            shares = (f"{kind} {100 * probabilities[kinds == kind].sum():.0f} %" for kind in SUPERVISION)
+            self.print_to_log_file(f"PCLMix: share of the patches by supervision of their case: {', '.join(shares)}")
+        return probabilities
 
     # ---------------------------------------------------------------------------------------------- training
 

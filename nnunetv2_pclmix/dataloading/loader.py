@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import warnings
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,10 @@ class PCLMixDataLoader(nnUNetDataLoader):
     def generate_train_batch(self) -> dict[str, Any]:
         """A batch with ``data`` (2B, ...), ``target`` (2B, ...) or a list of them, ``keys``, and the mix."""
         rng = self.rng
-        batch = super().generate_train_batch()
+        with warnings.catch_warnings():
+            # an image without labels is no mistake here
+            warnings.filterwarnings("ignore", message="Warning! No annotated pixels in image!")
+            batch = super().generate_train_batch()
         patch_size = batch["data"].shape[2:]
         mix = draw_mix(len(batch["data"]), patch_size, self.box_fraction, rng)
 

@@ -161,3 +161,17 @@ def test_region_based_labels(make_trainer, preset):
     trainer.perform_actual_validation()
     scores = json.loads((Path(trainer.output_folder) / "validation" / "dense_evaluation.json").read_text())
     assert "heart" in json.dumps(scores)
+
+
+def test_mixed_supervision_draws_by_the_shares_and_says_so(make_trainer):
+    trainer = make_trainer(pclmix={"unlabelled_share": 0.5}, iterations=3)
+    known = trainer.get_tr_and_val_datasets()[0].identifiers
+    supervision = {known[0]: "none", known[1]: "dense"}
+    trainer = make_trainer(
+        pclmix={"unlabelled_share": 0.5}, iterations=3, change_dataset={"scribbles": {"supervision": supervision}}
+    )
+    trainer.run_training()
+    probabilities = trainer.dataloader_train.data_loader.sampling_probabilities
+    assert dict(zip(known, probabilities, strict=True))[known[0]] == 0.5
+    text = Path(trainer.log_file).read_text()
+    assert "share of the patches by supervision of their case: scribble 33 %, dense 17 %, none 50 %" in text
