@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -22,6 +20,7 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
+from timing import interleaved, print_table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -61,25 +60,6 @@ def _multiply_adds(call: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         call()
     return counter.get_total_flops() // 2
-
-
-def _interleaved(calls: dict[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each call; the first round warms up.
-
-    On the CPU its own processor time is taken, which other programs on the machine disturb less.
-    """
-    clock = time.process_time if device.type == "cpu" else time.perf_counter
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats + 1):
-        for name, call in calls.items():
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            start = clock()
-            call()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds[name].append(clock() - start)
-    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
 
 
 def main() -> None:
@@ -150,18 +130,20 @@ def main() -> None:
 
     one = images[:1]
     floor = _multiply_adds(lambda: dual(one)) / _multiply_adds(lambda: stock(one))
-    seconds = _interleaved(
+    seconds = interleaved(
         {"stock": stock_step, "step": dual_step, "contrast": contrast, "pseudo": pseudo_labels}, args.repeats, device
     )
     step = seconds["step"] / seconds["stock"]
     extra = (seconds["contrast"] + seconds["pseudo"]) / seconds["step"]
     print(f"{args.images} images of {args.patch_size}, features {args.features}, {device}, {args.threads} threads\n")
-    print("| what | against | ratio |")
-    print("|---|---|---|")
-    print(f"| multiply-adds of the training network (the floor) | the planned network | {floor:.3f} |")
-    print(f"| a training step | stock's step with as many images | {step:.3f} |")
-    print(f"| a training step | stock's step times the floor | {step / floor:.3f} |")
-    print(f"| contrast with its gradient, and pseudo-labels | a training step | {extra:.3f} |")
+    print_table(
+        [
+            ("multiply-adds of the training network (the floor)", "the planned network", floor),
+            ("a training step", "stock's step with as many images", step),
+            ("a training step", "stock's step times the floor", step / floor),
+            ("contrast with its gradient, and pseudo-labels", "a training step", extra),
+        ]
+    )
     print(f"\nmedians of {args.repeats}: " + ", ".join(f"{k} {v * 1e3:.1f} ms" for k, v in seconds.items()))
 
 
