@@ -70,18 +70,33 @@ def _coarse_place(
     return place
 
 
-def vouch(labels: Tensor, scribbles: Tensor, num_classes: int, ignore_label: int) -> tuple[Tensor, Tensor]:
+def _border(grid: Sequence[int], device: torch.device) -> Tensor:
+    """(*grid) bool, true on the faces of the grid along axes of more than two voxels."""
+    border = torch.zeros(tuple(grid), dtype=torch.bool, device=device)
+    for axis, size in enumerate(grid):
+        if size > 2:
+            border.select(axis, 0).fill_(True)
+            border.select(axis, size - 1).fill_(True)
+    return border
+
+
+def vouch(
+    labels: Tensor, scribbles: Tensor, num_classes: int, ignore_label: int, annotated: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Sort out pseudo-labels by whether strokes vouch for them.
 
     Foreground connected to no foreground stroke at all becomes background. Foreground connected to strokes, but not
     to one of its own class, is in doubt. An image without any stroke, background strokes included, was not annotated
-    and stays as it is.
+    and stays as it is. Where it is a patch of an image that was annotated elsewhere, foreground inside of it becomes
+    background, and foreground that reaches its border is in doubt, because the stroke may lie outside.
 
     Args:
         labels: (N, *grid) class of each voxel as predicted.
         scribbles: (N, *grid) classes of the strokes, ``ignore_label`` elsewhere.
         num_classes: classes C, background 0 included.
         ignore_label: value of unlabelled voxels.
+        annotated: (N,) bool; whether somebody scribbled the image that each patch is from. None: whether the patch
+            holds strokes.
 
     Returns:
         (N, *grid) labels, and (N, *grid) float, 0 for voxels in doubt and 1 elsewhere.
@@ -99,6 +114,13 @@ def vouch(labels: Tensor, scribbles: Tensor, num_classes: int, ignore_label: int
         torch.cat([present.amax(1, keepdim=True), present], 1) > 0
         for present in (coarse(_one_hot(values, num_classes)) for values in (labels, scribbles))
     )
+    has_stroke = (scribbles != ignore_label).flatten(1).any(1)
+    if annotated is None:
+        annotated = has_stroke
+    else:
+        whole = (slice(None), *[None] * len(grid))
+        coarse_strokes[:, 0] |= _border(coarse_mask.shape[2:], labels.device) & ~has_stroke[whole]
+        annotated = annotated | has_stroke
     vouched = grow_from_seeds(coarse_strokes, coarse_mask, 2 * max(coarse_mask.shape[2:]))
     place = _coarse_place(grid, stride, coarse_mask.shape[2:], labels.device)
     in_coarse = coarse_mask.shape[2:].numel()
@@ -106,7 +128,7 @@ def vouch(labels: Tensor, scribbles: Tensor, num_classes: int, ignore_label: int
     any_class = flat.gather(1, place.flatten().expand(len(labels), -1)).view_as(labels)
     own = flat.gather(1, (labels * in_coarse + place).flatten(1)).view_as(labels)  # background reads the first channel
     foreground = labels > 0
-    annotated = (scribbles != ignore_label).flatten(1).any(1).view(-1, *[1] * len(grid))
+    annotated = annotated.view(-1, *[1] * len(grid))
     island = foreground & ~any_class & annotated
     doubtful = foreground & any_class & ~own & annotated
     return torch.where(island, 0, labels), (~doubtful).float()

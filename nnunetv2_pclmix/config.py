@@ -22,11 +22,11 @@ class PCLMixConfig:
     seed: int | None = None  # seeds torch, numpy and the loader's workers; None: fresh randomness, as nnU-Net
 
     # Loader
-    patch_fraction: float = (
-        0.5  # patches drawn per step over the planned batch; each gets a mixed twin, so 0.5 keeps the
-    )
-    # number of images through the network and the memory the plan was made for. published: 1 (12 slices and 12 mixed)
+    # Patches drawn per step over the planned batch; each gets a mixed twin, so 0.5 keeps the number of images through
+    # the network and the memory the plan was made for. published: 1 (12 slices and 12 mixed)
+    patch_fraction: float = 0.5
     box_fraction: float = 0.2  # share of the patch a mix box covers; published
+    anywhere_share: float = 0.5  # of the patches not centred on a structure, those from anywhere; published: none
     # Mixed supervision: share of the patches drawn from cases without any label and, of the others, from densely
     # labelled ones (None: as many as among the cases). Without effect where all cases have scribbles. Not in the paper
     unlabelled_share: float = 0.25
@@ -84,7 +84,7 @@ class PCLMixConfig:
         for name in ("patch_fraction", "auxiliary_width_ratio", "contrast_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"pclmix: expected {name} > 0, got {getattr(self, name)}")
-        for name in ("box_fraction", "unlabelled_share", "dense_share"):
+        for name in ("box_fraction", "anywhere_share", "unlabelled_share", "dense_share"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"pclmix: expected {name} in [0, 1], got {value}")
@@ -96,6 +96,7 @@ class PCLMixConfig:
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "published": {
+        "anywhere_share": 0.0,
         "main_supervision": "ce",
         "auxiliary_supervision": "ce",
         "original_weight": 1.0,

@@ -110,7 +110,13 @@ class PCLMixObjective:
         self.queue = queue
 
     def __call__(
-        self, output: DualOutput, targets: Sequence[Tensor], mix: Mix, progress: float, rng: np.random.Generator
+        self,
+        output: DualOutput,
+        targets: Sequence[Tensor],
+        mix: Mix,
+        progress: float,
+        rng: np.random.Generator,
+        annotated: Tensor | None = None,
     ) -> StepResult:
         """All terms for a batch of B patches followed by their B mixed twins.
 
@@ -120,6 +126,7 @@ class PCLMixObjective:
             mix: how the twins were put together.
             progress: fraction of the training done.
             rng: source of the coin flips.
+            annotated: (B,) bool, whether each patch is from an image with strokes; None: those that hold strokes are.
 
         Returns:
             The loss and what goes with it.
@@ -133,7 +140,7 @@ class PCLMixObjective:
         compared = probabilities
         if self.config.decoder_consistency_on_logits:
             compared = [output.main[0].float(), output.auxiliary.float()]
-        pseudo_labels, weights = self._mixed_pseudo_labels(main[0], auxiliary, scribbles, mix, progress, rng)
+        pseudo_labels, weights = self._mixed_pseudo_labels(main[0], auxiliary, scribbles, mix, progress, rng, annotated)
         against = self._mix_consistency(
             (main_mixed[0], auxiliary_mixed), [p.chunk(2)[1] for p in probabilities], pseudo_labels, weights
         )
@@ -168,6 +175,7 @@ class PCLMixObjective:
         mix: Mix,
         progress: float,
         rng: np.random.Generator,
+        annotated: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Pseudo-labels (B, *grid) of the twins, and weights of those that count less.
 
@@ -181,7 +189,9 @@ class PCLMixObjective:
             certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= self._threshold(progress)
             weights = [certain.float()] * 2
         if self.config.closed_world:
-            vouched = [vouch(each, scribbles, self.space.num_labels, self.space.ignore_label) for each in labels]
+            vouched = [
+                vouch(each, scribbles, self.space.num_labels, self.space.ignore_label, annotated) for each in labels
+            ]
             labels = [each for each, _ in vouched]
             weights = [weight * sure for weight, (_, sure) in zip(weights, vouched, strict=True)]
         mixed_labels, mixed_weights = (

@@ -206,6 +206,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             transforms=training_transforms,
             sampling_probabilities=self._case_probabilities(training_set.identifiers),
             box_fraction=self.config.box_fraction,
+            anywhere_share=self.config.anywhere_share,
             **sampling,
         )
         # as many images as a training step has: one shape for torch.compile, and nnU-Net's number of patches
@@ -251,12 +252,13 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
 
     def train_step(self, batch: dict) -> dict:
         mix = mix_of_batch(batch)
+        annotated = batch["annotated"].to(self.device, non_blocking=True)
         data = batch["data"].to(self.device, non_blocking=True)
         target = batch["target"] if isinstance(batch["target"], list) else [batch["target"]]
         target = [t.to(self.device, non_blocking=True) for t in target]
         self.optimizer.zero_grad(set_to_none=True)
         with autocast("cuda") if self.device.type == "cuda" else dummy_context():
-            result = self.objective(self.network(data), target, mix, self.progress, self.rng)
+            result = self.objective(self.network(data), target, mix, self.progress, self.rng, annotated)
         if self._update_weights(result.loss):
             self._enqueue(result)
         self._step_in_epoch += 1

@@ -71,3 +71,23 @@ def test_any_grid(grid):
     vouched, weights = vouch(labels, scribbles, 4, IGNORE)
     assert vouched.shape == weights.shape == labels.shape
     assert torch.equal(vouched[vouched > 0], labels[vouched > 0])
+
+
+def test_a_patch_without_strokes_of_an_annotated_image():
+    """Foreground inside of it is an island; what reaches the border may have its stroke outside."""
+    labels = torch.zeros(2, 64, 64, dtype=torch.long)
+    labels[:, 20:40, 20:40], labels[:, 50:64, 0:12] = 1, 2
+    scribbles = torch.full_like(labels, IGNORE)
+    vouched, weights = vouch(labels, scribbles, 4, IGNORE, torch.tensor([True, False]))
+    assert (vouched[0, 20:40, 20:40] == 0).all()
+    assert (vouched[0, 50:64, 0:12] == 2).all()
+    assert (weights[0, 50:64, 0:12] == 0).all()
+    assert (weights[0, :50] == 1).all()
+    assert torch.equal(vouched[1], labels[1])  # nobody scribbled that image
+    assert (weights[1] == 1).all()
+
+
+def test_strokes_in_the_patch_decide_as_without_the_note():
+    labels, scribbles = _scene()
+    alone, noted = vouch(labels, scribbles, 4, IGNORE), vouch(labels, scribbles, 4, IGNORE, torch.tensor([True]))
+    assert all(torch.equal(a, b) for a, b in zip(alone, noted, strict=True))

@@ -17,16 +17,24 @@ from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix, draw_mix
 class PCLMixDataLoader(nnUNetDataLoader):
     """Draws B patches as nnU-Net does and appends B mixed twins: ``data`` and ``target`` hold 2B images.
 
-    The mix travels with the batch as ``mix_partners`` (B, 2) and ``mix_boxes`` (B, dim, 2), see ``Mix``.
+    The mix travels with the batch as ``mix_partners`` (B, 2) and ``mix_boxes`` (B, dim, 2), see ``Mix``; ``annotated``
+    (B,) tells which patches come from an image (in 2D: a slice) that somebody scribbled, be it outside the patch.
+
+    With an ignore label nnU-Net centres every patch on a labelled voxel, so that the network never sees the rest of an
+    image larger than the patch. The terms that need no labels can be shown it: of the patches that nnU-Net does not
+    centre on a structure anyway, ``anywhere_share`` are drawn from anywhere in the image. Not in the paper, whose
+    patches are whole slices.
 
     Its random numbers come from a generator that is made on first use, inside the worker that uses it, from numpy's
     global stream, which nnU-Net's workers seed one by one. Workers so differ, and repeat for given seeds. Torch's
     stream, which part of the augmentation draws from, is seeded the same way in a worker.
     """
 
-    def __init__(self, *args: Any, box_fraction: float, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, box_fraction: float, anywhere_share: float = 0.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.box_fraction = box_fraction
+        self.anywhere_share = anywhere_share
+        self._annotated: list[bool] = []
         self._rng: np.random.Generator | None = None
 
     @property
@@ -38,9 +46,27 @@ class PCLMixDataLoader(nnUNetDataLoader):
                 torch.manual_seed(int(self._rng.integers(2**63)))
         return self._rng
 
+    def get_bbox(
+        self, data_shape: np.ndarray, force_fg: bool, class_locations: dict | None, *args: Any, **kwargs: Any
+    ) -> tuple[list[int], list[int]]:
+        """Place of the next patch, lower and upper corners; notes whether somebody scribbled its image."""
+        has_ignore = self.has_ignore  # type: ignore[has-type]
+        if not force_fg and self.anywhere_share > 0 and self.rng.random() < self.anywhere_share:
+            self.has_ignore = False  # nnU-Net then draws from anywhere
+        try:
+            box = super().get_bbox(data_shape, force_fg, class_locations, *args, **kwargs)
+        finally:
+            self.has_ignore = has_ignore
+        voxels = np.asarray((class_locations or {}).get(self.annotated_classes_key, ()))
+        if self.patch_size_was_2d and len(voxels):
+            voxels = voxels[voxels[:, 1] == box[0][0]]  # columns: channel, then the axes
+        self._annotated.append(len(voxels) > 0)
+        return box
+
     def generate_train_batch(self) -> dict[str, Any]:
         """A batch with ``data`` (2B, ...), ``target`` (2B, ...) or a list of them, ``keys``, and the mix."""
         rng = self.rng
+        self._annotated = []
         with warnings.catch_warnings():
             # an image without labels is no mistake here
             warnings.filterwarnings("ignore", message="Warning! No annotated pixels in image!")
@@ -58,6 +84,7 @@ class PCLMixDataLoader(nnUNetDataLoader):
         batch["data"] = with_twins(batch["data"])
         batch["target"] = [with_twins(t) for t in target] if isinstance(target, list) else with_twins(target)
         batch["mix_partners"], batch["mix_boxes"] = mix.partners, mix.boxes
+        batch["annotated"] = torch.tensor(self._annotated)
         return batch
 
 

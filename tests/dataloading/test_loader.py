@@ -20,10 +20,9 @@ def make_loader(make_trainer):
         patch, rotation, scales, mirror, dummy_2d, use_mask_for_norm=[False], ignore_label=4
     )
 
-    def make(batch_size: int = 3):
-        return PCLMixDataLoader(
-            dataset, batch_size, initial, patch, trainer.label_manager, transforms=transforms, box_fraction=0.2
-        )
+    def make(batch_size: int = 3, **options):
+        options = {"transforms": transforms, "box_fraction": 0.2, **options}
+        return PCLMixDataLoader(dataset, batch_size, initial, patch, trainer.label_manager, **options)
 
     return make
 
@@ -80,3 +79,28 @@ def test_a_pipeline_without_the_step_is_noticed():
     with pytest.raises(ValueError, match="expected a step that removes label -1"):
         outside_becomes_ignore(ComposeTransforms([]), 4)
     assert outside_becomes_ignore(ComposeTransforms([]), None) is not None
+
+
+def _corners(loader, force_fg: bool = False) -> list[tuple[int, ...]]:
+    """Patch corners for a 2D image of 3 slices of 400 x 400 with one scribbled voxel in the middle one."""
+    locations = {1: np.array([[0, 1, 200, 200]]), loader.annotated_classes_key: np.array([[0, 1, 200, 200]])}
+    return [tuple(loader.get_bbox(np.array([3, 400, 400]), force_fg, locations)[0]) for _ in range(60)]
+
+
+def test_patches_from_anywhere(make_loader):
+    np.random.seed(0)  # noqa: NPY002  nnU-Net draws from it
+    assert len(set(_corners(make_loader(anywhere_share=0.0)))) == 1
+    assert len(set(_corners(make_loader(anywhere_share=1.0)))) > 30
+    assert 5 < len(set(_corners(make_loader(anywhere_share=0.5)))) < 55
+    forced = make_loader(anywhere_share=1.0)
+    assert len(set(_corners(forced, force_fg=True))) == 1  # structures are still shown
+    assert forced.has_ignore
+
+
+def test_a_patch_knows_whether_its_slice_was_scribbled(make_loader):
+    loader = make_loader(anywhere_share=1.0)
+    np.random.seed(0)  # noqa: NPY002
+    slices = [corner[0] for corner in _corners(loader)]
+    assert set(slices) == {0, 1, 2}
+    assert loader._annotated == [place == 1 for place in slices]
+    assert next(loader)["annotated"].tolist() == [True] * 3  # every slice of the phantoms is scribbled
