@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from scribble_conversion.console import UserError
-from scribble_conversion.nifti import copy_image, geometry_difference, read_volume, write_label
+from scribble_conversion.formats.registry import format_of
+from scribble_conversion.formats.volume import CHANNEL_SPACING_TOLERANCE, SPACING_TOLERANCE, geometry_difference
 from scribble_conversion.remap import count_labels, remap
 from scribble_conversion.source import Case
 
@@ -26,6 +27,8 @@ class CaseJob:
         scribble_codes: code in the scribble file to the integer written.
         dense_codes: code in the dense file to the integer written.
         ignore_value: the integer of unlabelled voxels.
+        file_ending: ending of the files written.
+        explicit_codes: whether the user declared the codes, so that floats near one count as it (``remap``).
         held_out: whether the case goes to ``imagesTs`` and ``labelsTs`` (dense).
     """
 
@@ -34,6 +37,8 @@ class CaseJob:
     scribble_codes: dict[int, int]
     dense_codes: dict[int, int]
     ignore_value: int
+    file_ending: str
+    explicit_codes: bool
     held_out: bool
 
 
@@ -44,10 +49,12 @@ class CaseResult:
     Attributes:
         identifier: the case.
         voxels: scribbled voxels per integer written, the ignore label last; empty for a case held out.
+        channels: how many channels its image has, over all files.
     """
 
     identifier: str
     voxels: tuple[int, ...]
+    channels: int
 
 
 def convert_case(job: CaseJob) -> CaseResult:
@@ -60,8 +67,8 @@ def convert_case(job: CaseJob) -> CaseResult:
         The counts of its scribbles.
 
     Raises:
-        UserError: if a file is damaged, has other than three dimensions, holds undeclared labels or NaN, or if the
-            geometry of a label is not the image's; or if a file cannot be written.
+        UserError: if a file is damaged, has dimensions that its kind must not have, holds undeclared labels or NaN,
+            or if the geometry of a label or channel is not the image's; or if a file cannot be written.
     """
     try:
         return _convert(job)
@@ -77,36 +84,62 @@ def convert_case(job: CaseJob) -> CaseResult:
 def _convert(job: CaseJob) -> CaseResult:
     case, dataset = job.case, job.dataset
     image_folder = dataset / ("imagesTs" if job.held_out else "imagesTr")
-    volumes = [read_volume(path) for path in case.images]
-    for channel, path in enumerate(case.images):
-        copy_image(path, image_folder / f"{case.identifier}_{channel:04d}.nii.gz")
+    channels = [format_of(path).read_image(path) for path in case.images]
+    _check_channels(case.images, channels)
+    for index, path in enumerate(case.images):
+        format_of(path).copy_image(path, image_folder / f"{case.identifier}_{index:04d}{job.file_ending}")
     if case.dense is not None:
-        labels = _read_label(case.dense, volumes[0], case.images[0], job.dense_codes)
-        folder = dataset / ("labelsTs" if job.held_out else "labelsTr_dense")
-        write_label(labels, case.images[0], folder / f"{case.identifier}.nii.gz")
+        labels = _read_label(job, case.dense, channels[0], job.dense_codes)
+        _write_label(job, labels, "labelsTs" if job.held_out else "labelsTr_dense")
+    number = sum(channel.GetNumberOfComponentsPerPixel() for channel in channels)
     if job.held_out:
-        return CaseResult(case.identifier, ())
-    labels = _training_label(job, volumes[0])
-    write_label(labels, case.images[0], dataset / "labelsTr" / f"{case.identifier}.nii.gz")
-    return CaseResult(case.identifier, count_labels(labels, job.ignore_value + 1))
+        return CaseResult(case.identifier, (), number)
+    labels = _training_label(job, channels[0])
+    _write_label(job, labels, "labelsTr")
+    return CaseResult(case.identifier, count_labels(labels, job.ignore_value + 1), number)
+
+
+def _check_channels(paths: Sequence[Path], channels: Sequence[sitk.Image]) -> None:
+    """Refuse channels that nnU-Net could not stack: off the first one's grid, or grey ones beside coloured ones."""
+    for path, channel in zip(paths[1:], channels[1:], strict=True):
+        _require_same_geometry(path, channel, paths[0], channels[0], CHANNEL_SPACING_TOLERANCE)
+        components = [image.GetNumberOfComponentsPerPixel() for image in (channel, channels[0])]
+        if components[0] != components[1]:
+            raise UserError(
+                f"{path} has {components[0]} channels and {paths[0]} of the same case {components[1]}; "
+                "give all of them as grey images or all as colour images"
+            )
 
 
 def _training_label(job: CaseJob, image: sitk.Image) -> npt.NDArray[np.uint8]:
-    """What the case teaches with, axes (z, y, x)."""
+    """What the case teaches with, axes (z, y, x) or (y, x)."""
     case = job.case
     if case.supervision == "none":
         return np.full(image.GetSize()[::-1], job.ignore_value, dtype=np.uint8)
     path, codes = (case.dense, job.dense_codes) if case.supervision == "dense" else (case.scribble, job.scribble_codes)
     assert path is not None, "conversion.py has checked the pairs"
-    return _read_label(path, image, case.images[0], codes)
+    return _read_label(job, path, image, codes)
 
 
-def _read_label(path: Path, image: sitk.Image, image_path: Path, codes: Mapping[int, int]) -> npt.NDArray[np.uint8]:
-    """Read a label, hold it against its image and remap it; axes (z, y, x)."""
-    label = read_volume(path)
-    difference = geometry_difference(label, image)
+def _read_label(job: CaseJob, path: Path, image: sitk.Image, codes: Mapping[int, int]) -> npt.NDArray[np.uint8]:
+    """Read a label, hold it against its image and remap it; axes (z, y, x) or (y, x)."""
+    label = format_of(path).read_label(path)
+    _require_same_geometry(path, label, job.case.images[0], image)
+    return remap(sitk.GetArrayViewFromImage(label), codes, path, explicit=job.explicit_codes)
+
+
+def _require_same_geometry(
+    path: Path, given: sitk.Image, image_path: Path, image: sitk.Image, spacing_tolerance: float = SPACING_TOLERANCE
+) -> None:
+    """Refuse a label or channel that does not lie on the image (the first channel)."""
+    difference = geometry_difference(given, image, spacing_tolerance)
     if difference is not None:
         raise UserError(
-            f"{path} does not lie on {image_path}, they differ in {difference}; give the file that was drawn on it"
+            f"{path} does not lie on {image_path}, they differ in {difference}; give the file that belongs to it"
         )
-    return remap(sitk.GetArrayViewFromImage(label), codes, path)
+
+
+def _write_label(job: CaseJob, labels: npt.NDArray[np.uint8], folder: str) -> None:
+    image = job.case.images[0]
+    target = job.dataset / folder / f"{job.case.identifier}{job.file_ending}"
+    format_of(image).write_label(labels, image, target)

@@ -10,9 +10,11 @@ from pathlib import Path
 from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
 
 from scribble_conversion.case import CaseJob, CaseResult, convert_case
+from scribble_conversion.channels import settle_channel_names
 from scribble_conversion.console import UserError
+from scribble_conversion.formats.registry import reader_writer
 from scribble_conversion.parallel import number_of_processes, run_all
-from scribble_conversion.patients import PatientRanges, hold_out
+from scribble_conversion.patients import PatientList, hold_out
 from scribble_conversion.source import Case, Source, name_some
 from scribble_conversion.splits import FIVE_FOLD, Fold, make_folds
 from scribble_conversion.target import SPLITS_FILE, Target, choose_target, staged_dataset
@@ -25,8 +27,8 @@ class Options:
     Attributes:
         dataset_id: nnU-Net's dataset id, 1 to 999.
         name: the part of the dataset's name after the id.
-        split: ``five-fold``, ``maag``, or the path of a JSON file.
-        test_patients: patients to hold out, e.g. ``81-100,5``.
+        split: ``five-fold``, ``maag``, ``random``, ``own``, or the path of a JSON file.
+        test_patients: patients to hold out, e.g. ``81-100,5`` or names.
         dense_patients: patients whose dense labels are trained with instead of their scribbles.
         unlabelled_patients: patients of whom the images alone are trained with.
         allow_unlabelled: whether images without scribbles are trained with as unlabelled ones instead of refused.
@@ -82,17 +84,19 @@ def convert(source: Source, options: Options) -> Conversion:
         UserError: for every mistake in the data or the options; nothing is left behind then.
     """
     target = choose_target(options.dataset_id, options.name, options.overwrite)
-    training, held_out = hold_out(source.cases, PatientRanges.parse(options.test_patients))
+    _check_source_apart(source, target)
+    training, held_out = hold_out(source.cases, PatientList.parse(options.test_patients))
     training = supervise(training, options)
-    _check_pairs(training, held_out)
-    folds = make_folds(training, options.split)
+    _check_pairs(source, training, held_out)
+    folds = make_folds(training, options.split, source.folds)
     processes = number_of_processes(options.processes, len(source.cases))
     was_preprocessed = target.is_preprocessed
     splits = json.dumps([fold.as_json() for fold in folds], indent=4) + "\n"
     with staged_dataset(target, splits) as folder:
         jobs = _jobs(source, training, held_out, folder)
         results = run_all(convert_case, jobs, processes, "converting")
-        _write_dataset_json(source, target, options, training, held_out, folder)
+        channel_names = settle_channel_names(source, results)
+        _write_dataset_json(source, target, options, training, held_out, channel_names, folder)
         (folder / SPLITS_FILE).write_text(splits, encoding="utf-8")
     return Conversion(
         source=source,
@@ -118,32 +122,23 @@ def supervise(cases: Sequence[Case], options: Options) -> list[Case]:
     Raises:
         UserError: if a patient named is not there, is named for both, or has no dense label to train with.
     """
-    numbers = {case.patient_number for case in cases}
-    asked = {
-        option: PatientRanges.parse(text)
-        for option, text in (
-            ("--dense-patients", options.dense_patients),
-            ("--unlabelled-patients", options.unlabelled_patients),
-        )
-    }
-    for option, ranges in asked.items():
-        if ranges.ranges and not any(number in ranges for number in numbers):
-            raise UserError(f"no training case belongs to the patients {ranges}; give numbers that occur with {option}")
-    dense, unlabelled = asked.values()
+    dense, unlabelled = PatientList.parse(options.dense_patients), PatientList.parse(options.unlabelled_patients)
+    dense.require_known(cases, "--dense-patients")
+    unlabelled.require_known(cases, "--unlabelled-patients")
     labelled = {case.patient for case in cases if case.dense is not None}
     settled = []
     for case in cases:
-        number = case.patient_number
-        if number in dense and number in unlabelled:
+        if case in dense and case in unlabelled:
+            who = case.patient if case.patient_number is None else case.patient_number
             raise UserError(
-                f"patient {number} is named with both --dense-patients and --unlabelled-patients; name it once"
+                f"patient {who} is named with both --dense-patients and --unlabelled-patients; name it once"
             )
         bare = case.supervision == "none" and case.dense is None and case.patient in labelled
-        if number in dense and not bare:  # bare: another frame of a patient who has dense labels
+        if case in dense and not bare:  # bare: another frame of a patient who has dense labels
             if case.dense is None:
                 raise UserError(f"{case.identifier} has no dense label; leave its patient out of --dense-patients")
             settled.append(replace(case, supervision="dense"))
-        elif number in unlabelled or (
+        elif case in unlabelled or (
             options.allow_unlabelled and case.supervision == "scribble" and case.scribble is None
         ):
             settled.append(replace(case, supervision="none"))
@@ -154,20 +149,29 @@ def supervise(cases: Sequence[Case], options: Options) -> list[Case]:
     return settled
 
 
-def _check_pairs(training: Sequence[Case], held_out: Sequence[Case]) -> None:
+def _check_source_apart(source: Source, target: Target) -> None:
+    """Refuse to replace the dataset that is being read."""
+    place = target.raw.resolve()
+    for case in source.cases:
+        for file in (*case.images, case.scribble, case.dense):
+            if file is not None and place in file.resolve().parents:
+                raise UserError(f"{file} belongs to the dataset that would be replaced; choose another id with -d")
+
+
+def _check_pairs(source: Source, training: Sequence[Case], held_out: Sequence[Case]) -> None:
     """Refuse images without scribbles (unless held out) and scribbles without images."""
     orphans = {case.identifier for case in (*training, *held_out) if not case.images}
     if orphans:
         raise UserError(
             f"{len(orphans)} scribbles have no image ({name_some(orphans)}); "
-            "add the images to the folder of --images, or leave those scribbles out"
+            f"add the images to the folder of {source.image_option}, or leave those scribbles out"
         )
     bare = {case.identifier for case in training if case.supervision == "scribble" and case.scribble is None}
     if bare:
         raise UserError(
             f"{len(bare)} images have no scribble ({name_some(bare)}); add the scribbles to the folder or archive of "
-            "--scribbles, hold those patients out with --test-patients, or train with them as unlabelled images with "
-            "--allow-unlabelled"
+            f"{source.scribble_option}, hold those patients out with --test-patients, or train with them as unlabelled "
+            "images with --allow-unlabelled"
         )
 
 
@@ -180,7 +184,16 @@ def _jobs(source: Source, training: Sequence[Case], held_out: Sequence[Case], fo
     for name in names:
         (folder / name).mkdir()
     return [
-        CaseJob(case, folder, source.scribble_codes, source.dense_codes, source.ignore_value, held_out=is_test)
+        CaseJob(
+            case=case,
+            dataset=folder,
+            scribble_codes=source.scribble_codes,
+            dense_codes=source.dense_codes,
+            ignore_value=source.ignore_value,
+            file_ending=source.file_ending,
+            explicit_codes=source.explicit_codes,
+            held_out=is_test,
+        )
         for cases, is_test in ((training, False), (held_out, True))
         for case in cases
     ]
@@ -192,6 +205,7 @@ def _write_dataset_json(
     options: Options,
     training: Sequence[Case],
     held_out: Sequence[Case],
+    channel_names: Sequence[str],
     folder: Path,
 ) -> None:
     """Write ``dataset.json``; nnU-Net copies the keys it does not know.
@@ -201,8 +215,9 @@ def _write_dataset_json(
     """
     generate_dataset_json(
         str(folder),
-        channel_names={str(index): name for index, name in enumerate(source.channel_names)},
+        channel_names={str(index): name for index, name in enumerate(channel_names)},
         labels=source.labels_with_ignore,
+        regions_class_order=source.regions_class_order or None,
         num_training_cases=len(training),
         file_ending=source.file_ending,
         dataset_name=target.name,
@@ -210,7 +225,7 @@ def _write_dataset_json(
         description=source.description,
         license=source.licence,
         converted_by="nnUNetv2_convert_scribbles",
-        overwrite_image_reader_writer="SimpleITKIO",
+        overwrite_image_reader_writer=source.reader_writer or reader_writer(source.file_ending),
         scribbles={
             "source_format": source.format,
             "unlabelled": source.ignore_value,

@@ -1,4 +1,4 @@
-"""Patients named on the command line, e.g. ``81-100,5``."""
+"""Patients named on the command line, e.g. ``81-100,5`` or ``patient081,control_frame01``."""
 
 from __future__ import annotations
 
@@ -7,45 +7,81 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scribble_conversion.console import UserError
-from scribble_conversion.source import Case
+from scribble_conversion.source import Case, name_some
 
 
 @dataclass(frozen=True)
-class PatientRanges:
-    """Ranges of patient numbers, both ends included."""
+class PatientList:
+    """Numbers and names that a user gave.
+
+    Attributes:
+        ranges: ranges of patient numbers, both ends included.
+        names: names of patients or cases.
+    """
 
     ranges: tuple[tuple[int, int], ...] = ()
+    names: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> PatientRanges:
-        """Read a list of numbers and ranges.
+    def parse(cls, text: str) -> PatientList:
+        """Read a list of numbers, ranges and names.
 
         Args:
-            text: e.g. ``81-100,5``; empty for none.
+            text: e.g. ``81-100,5,control1``; empty for none. Whatever is no number or range is taken for a name.
 
         Raises:
-            UserError: if it is anything else, or a range runs backwards.
+            UserError: if a range runs backwards.
         """
-        ranges = []
+        ranges, names = [], []
         for part in filter(None, (part.strip() for part in text.split(","))):
             match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
             if match is None:
-                raise UserError(f"'{part}' is no patient number or range; write e.g. 81-100,5")
+                names.append(part)
+                continue
             first = int(match[1])
             last = int(match[2] or first)
             if last < first:
                 raise UserError(f"the patient range '{part}' runs backwards; write {last}-{first}")
             ranges.append((first, last))
-        return cls(tuple(ranges))
+        return cls(tuple(ranges), tuple(names))
 
-    def __contains__(self, number: object) -> bool:
-        return isinstance(number, int) and any(first <= number <= last for first, last in self.ranges)
+    def __bool__(self) -> bool:
+        return bool(self.ranges or self.names)
+
+    def __contains__(self, case: object) -> bool:
+        """Tell whether a case is named: by its patient's number, its patient's name or its own."""
+        if not isinstance(case, Case):
+            return False
+        number = case.patient_number
+        in_range = number is not None and any(first <= number <= last for first, last in self.ranges)
+        return in_range or case.patient in self.names or case.identifier in self.names
 
     def __str__(self) -> str:
-        return ",".join(f"{first}-{last}" if first != last else str(first) for first, last in self.ranges)
+        ranges = (f"{first}-{last}" if first != last else str(first) for first, last in self.ranges)
+        return ",".join((*ranges, *self.names))
+
+    def require_known(self, cases: Sequence[Case], option: str) -> None:
+        """Make sure that the list means somebody.
+
+        Args:
+            cases: those it may choose from.
+            option: where it was given, for messages.
+
+        Raises:
+            UserError: if a name is nobody's, or if the whole list fits no case.
+        """
+        known = {name for case in cases for name in (case.patient, case.identifier)}
+        for name in self.names:
+            if name not in known:
+                raise UserError(
+                    f"'{name}' is no patient or case here ({name_some(known)}) and no number or range like 81-100,5; "
+                    f"correct {option}"
+                )
+        if self and not any(case in self for case in cases):
+            raise UserError(f"no case belongs to the patients {self}; give numbers that occur with {option}")
 
 
-def hold_out(cases: Sequence[Case], test: PatientRanges) -> tuple[list[Case], list[Case]]:
+def hold_out(cases: Sequence[Case], test: PatientList) -> tuple[list[Case], list[Case]]:
     """Divide the cases into those to train with and those held out.
 
     Args:
@@ -56,12 +92,19 @@ def hold_out(cases: Sequence[Case], test: PatientRanges) -> tuple[list[Case], li
         Cases to train with, cases held out.
 
     Raises:
-        UserError: if patients are named and none of them is there, or if none is left to train with.
+        UserError: if nobody or somebody unknown is named, if one case of a patient is named but not the others, or if
+            none is left to train with.
     """
-    held_out = [case for case in cases if case.test or case.patient_number in test]
-    training = [case for case in cases if case not in held_out]
-    if test.ranges and not any(case.patient_number in test for case in cases):
-        raise UserError(f"no case belongs to the patients {test}; give numbers that occur with --test-patients")
+    test.require_known(cases, "--test-patients")
+    held_out = [case for case in cases if case.test or case in test]
+    training = [case for case in cases if not (case.test or case in test)]
+    parted = {case.patient for case in held_out if case in test} & {case.patient for case in training}
+    if parted:
+        raise UserError(
+            f"--test-patients names some cases of {name_some(parted)} but not all; "
+            "name the patient, so that nobody is trained and tested with"
+        )
     if not training:
-        raise UserError(f"the patients {test} are all there are; hold out fewer with --test-patients")
+        everybody = f"the patients {test} are" if test else "the source's own test cases are"
+        raise UserError(f"{everybody} all there are; hold out fewer with --test-patients")
     return training, held_out

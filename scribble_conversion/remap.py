@@ -12,15 +12,34 @@ from scribble_conversion.console import UserError
 
 INTEGER_TOLERANCE = 1e-3
 """Label volumes saved as floats may be this far from an integer."""
+LARGEST_DISTANCE = 0.5
+"""How far from a code that the user declared a float may be at most."""
+GAP_SHARE = 0.05
+"""How far at most, as a share of the distance between that code and the next declared one."""
+CLUSTER_WIDTH = 0.1
+"""How much the floats of one file that count as the same declared code may differ from each other."""
 
 
-def remap(array: npt.NDArray[np.generic], codes: Mapping[int, int], path: Path) -> npt.NDArray[np.uint8]:
+def remap(
+    array: npt.NDArray[np.generic], codes: Mapping[int, int], path: Path, explicit: bool = False
+) -> npt.NDArray[np.uint8]:
     """Replace the codes of a label volume.
+
+    Floats count as an integer within ``INTEGER_TOLERANCE``. Files that were rescaled on saving hold values like
+    499.977 for 500; where the user declared the codes, such a value counts as the nearest one if both hold:
+
+    - It is nearer than ``LARGEST_DISTANCE`` and than ``GAP_SHARE`` of the gap to the next declared code (500 beside
+      600: 0.5; 2 beside 3: 0.05). Interpolation between two codes spreads its values over the whole gap, nine tenths of
+      which are refused, so it cannot pass unless it moved the labels by less than a twentieth of a voxel, and then
+      the nearest code is the right one.
+    - All values in the file that count as this code lie within ``CLUSTER_WIDTH`` of each other: rescaling gives every
+      voxel of a code the same value, interpolation does not.
 
     Args:
         array: codes, any shape and real dtype.
         codes: code in the file to the integer (0..255) to write.
         path: the file it came from, for messages.
+        explicit: whether the user declared the codes.
 
     Returns:
         The integers, same shape.
@@ -28,17 +47,19 @@ def remap(array: npt.NDArray[np.generic], codes: Mapping[int, int], path: Path) 
     Raises:
         UserError: if the volume holds a value that ``codes`` does not declare, NaN and fractions included.
     """
-    whole = _as_integers(array, path)
+    if explicit and not np.issubdtype(array.dtype, np.integer):
+        array = _snapped(array.astype(np.float64), codes, path)
+    whole = as_integers(array, path)
     lowest, highest = min(codes), max(codes)
     outside = (whole < lowest) | (whole > highest)
     if outside.any():
-        _refuse(np.unique(whole[outside]), codes, path)
+        _refuse(np.unique(whole[outside]), codes, path, explicit)
     table = np.full(highest - lowest + 1, -1, dtype=np.int16)
     for code, value in codes.items():
         table[code - lowest] = value
     mapped = table[whole - lowest]
     if (mapped < 0).any():
-        _refuse(np.unique(whole[mapped < 0]), codes, path)
+        _refuse(np.unique(whole[mapped < 0]), codes, path, explicit)
     return mapped.astype(np.uint8)
 
 
@@ -47,7 +68,16 @@ def count_labels(array: npt.NDArray[np.uint8], number: int) -> tuple[int, ...]:
     return tuple(int(count) for count in np.bincount(array.ravel(), minlength=number))
 
 
-def _as_integers(array: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int64]:
+def as_integers(array: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int64]:
+    """Make integers of the values of a label volume.
+
+    Args:
+        array: any shape and real dtype.
+        path: the file it came from, for messages.
+
+    Raises:
+        UserError: if it holds fractions or NaN.
+    """
     if np.issubdtype(array.dtype, np.integer):
         return array.astype(np.int64)
     floats = array.astype(np.float64)
@@ -61,7 +91,26 @@ def _as_integers(array: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.i
     return np.clip(np.round(floats), -(2**53), 2**53).astype(np.int64)
 
 
-def _refuse(values: npt.NDArray[np.int64], codes: Mapping[int, int], path: Path) -> None:
+def _snapped(floats: npt.NDArray[np.float64], codes: Mapping[int, int], path: Path) -> npt.NDArray[np.float64]:
+    """Put the values near a declared code onto it, as ``remap`` describes; leave the others as they are."""
+    values, places = np.unique(floats, return_inverse=True)
+    declared = np.array(sorted(codes), dtype=np.float64)
+    gaps = np.diff(declared, prepend=-np.inf, append=np.inf)
+    reach = np.minimum(LARGEST_DISTANCE, GAP_SHARE * np.minimum(gaps[:-1], gaps[1:]))
+    nearest = np.searchsorted((declared[1:] + declared[:-1]) / 2, values)
+    near = np.abs(values - declared[nearest]) < reach[nearest]
+    for index, code in enumerate(declared):
+        cluster = values[near & (nearest == index)]
+        if cluster.size and np.ptp(cluster) > CLUSTER_WIDTH:
+            raise UserError(
+                f"{path} holds values from {cluster[0]:g} to {cluster[-1]:g} around the label {code:g}, so it looks "
+                "interpolated; labels have to be resampled with nearest neighbour"
+            )
+    return np.where(near, declared[nearest], values)[places].reshape(floats.shape)
+
+
+def _refuse(values: npt.NDArray[np.int64], codes: Mapping[int, int], path: Path, explicit: bool) -> None:
     listed = ", ".join(str(value) for value in values[:5]) + (", …" if len(values) > 5 else "")
     declared = ", ".join(str(code) for code in sorted(codes))
-    raise UserError(f"{path} holds the label values {listed}, expected only {declared}; correct the file")
+    cure = "declare them in the label map or correct the file" if explicit else "correct the file"
+    raise UserError(f"{path} holds the label values {listed}, expected only {declared}; {cure}")

@@ -11,6 +11,8 @@ from typing import Literal
 IGNORE_NAME = "ignore"
 """nnU-Net's name for the label of unlabelled voxels; it has to carry the highest integer."""
 
+LabelValue = int | list[int]
+"""What a name stands for in ``dataset.json``: an integer, or a region of several."""
 Supervision = Literal["scribble", "dense", "none"]
 """What a training case teaches with: its strokes, its dense label, or its image alone."""
 
@@ -53,37 +55,56 @@ class Source:
     Attributes:
         format: the reader's name, recorded in ``dataset.json``.
         cases: the cases found, ordered by identifier.
-        channel_names: one name per channel, as nnU-Net wants them.
-        labels: name to integer in the converted dataset, consecutive from ``background`` = 0; without ``ignore``.
+        channel_names: one name per channel, as nnU-Net wants them; empty where the files have to tell.
+        labels: name to integer (or to the integers of a region) in the converted dataset; without ``ignore``. All
+            integers together are consecutive from ``background`` = 0.
         scribble_codes: code in a scribble file to the integer written; unlabelled goes to ``ignore_value``.
         dense_codes: code in a dense file to the integer written.
         description: what the dataset is, one sentence.
         reference: where it was published.
         licence: under which terms.
-        notes: lines for the summary, about what the reader measured.
+        file_ending: ending of all files written; nnU-Net takes one per dataset.
+        notes: lines for the summary, about what the reader measured, decided or repaired.
+        regions_class_order: what nnU-Net needs where ``labels`` has regions.
+        reader_writer: nnU-Net's class to read the files; empty for the one that goes with ``file_ending``.
+        explicit_codes: whether the user declared the codes, so that floats near one count as it (``remap``).
+        folds: the source's own split, in the form of ``splits_final.json``; empty where it has none.
+        image_option: the command line option that named the images, for messages.
+        scribble_option: the one that named the scribbles.
     """
 
     format: str
     cases: tuple[Case, ...]
     channel_names: tuple[str, ...]
-    labels: dict[str, int]
+    labels: dict[str, LabelValue]
     scribble_codes: dict[int, int]
     dense_codes: dict[int, int]
     description: str = ""
     reference: str = ""
     licence: str = ""
-    file_ending: str = field(default=".nii.gz")
+    file_ending: str = ".nii.gz"
     notes: tuple[str, ...] = ()
+    regions_class_order: tuple[int, ...] = ()
+    reader_writer: str = ""
+    explicit_codes: bool = False
+    folds: tuple[Mapping[str, tuple[str, ...]], ...] = ()
+    image_option: str = "--images"
+    scribble_option: str = "--scribbles"
 
     @property
     def ignore_value(self) -> int:
         """The integer of unlabelled voxels: one above the highest label, as nnU-Net demands."""
-        return max(self.labels.values()) + 1
+        return max(max(integers_of(value)) for value in self.labels.values()) + 1
 
     @property
-    def labels_with_ignore(self) -> dict[str, int]:
+    def labels_with_ignore(self) -> dict[str, LabelValue]:
         """Name to integer as ``dataset.json`` declares them."""
         return {**self.labels, IGNORE_NAME: self.ignore_value}
+
+
+def integers_of(value: LabelValue) -> tuple[int, ...]:
+    """The integers that a name stands for, one or several."""
+    return (value,) if isinstance(value, int) else tuple(value)
 
 
 def count_patients(cases: Iterable[Case]) -> int:

@@ -7,16 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunetv2.utilities.crossval_split import generate_crossval_split
+
 from scribble_conversion.console import UserError
 from scribble_conversion.source import Case, name_some
 
 FIVE_FOLD = "five-fold"
 MAAG = "maag"
+RANDOM = "random"
+OWN = "own"
 PUBLISHED_FOLDS = 5
 PATIENTS_PER_FOLD = 20
 """Fold k of WSL4MIS, TriMix, DMPLS and PCLMix validates on patients 20 k + 1 to 20 k + 20."""
 MAAG_PATIENTS = frozenset({5, 10, 24, 30, 36, 39, 41, 60, 64, 72, 73, 77, 78, 80, 82})
 """Test patients of MAAG and ScribbleBench."""
+RANDOM_FOLDS = 5
+RANDOM_SEED = 12345
+"""As in nnU-Net's own split."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +45,13 @@ class Fold:
         return {"train": list(self.train), "val": list(self.val)}
 
 
-def make_folds(cases: Sequence[Case], choice: str) -> list[Fold]:
+def make_folds(cases: Sequence[Case], choice: str, own: Sequence[Mapping[str, Sequence[str]]] = ()) -> list[Fold]:
     """Make the folds a user asked for.
 
     Args:
         cases: the cases to train with; cases held out are not among them.
-        choice: ``five-fold``, ``maag``, or the path of a JSON file.
+        choice: ``five-fold``, ``maag``, ``random``, ``own``, or the path of a JSON file.
+        own: the source's own split, for ``own``.
 
     Returns:
         At least one fold; none of them without training or validation cases.
@@ -55,6 +63,10 @@ def make_folds(cases: Sequence[Case], choice: str) -> list[Fold]:
         return five_fold(cases)
     if choice == MAAG:
         return maag(cases)
+    if choice == RANDOM:
+        return random_folds(cases)
+    if choice == OWN:
+        return own_folds(own, cases)
     return read_folds(Path(choice), cases)
 
 
@@ -104,6 +116,46 @@ def maag(cases: Sequence[Case]) -> list[Fold]:
     return [_fold("MAAG test patients", cases, val)]
 
 
+def random_folds(cases: Sequence[Case]) -> list[Fold]:
+    """Five folds as nnU-Net draws them (shuffled, seed 12345), but of patients instead of cases.
+
+    Where every patient has one case and every case a label, they are nnU-Net's own. Fewer than five patients give as
+    many folds as there are patients.
+
+    Raises:
+        UserError: if fewer than two patients can be validated with.
+    """
+    patients = sorted({case.patient for case in judged(cases)})
+    if len(patients) < 2:
+        raise UserError(
+            f"the random split needs labelled cases of at least two patients, but there is only "
+            f"{name_some(patients) or 'none'}; add patients, or give a JSON file with --split"
+        )
+    number = min(RANDOM_FOLDS, len(patients))
+    drawn = generate_crossval_split(patients, seed=RANDOM_SEED, n_splits=number)
+    return [
+        _fold(f"random fold {index} of {number} by patient, seed {RANDOM_SEED}", cases, set(map(str, fold["val"])))
+        for index, fold in enumerate(drawn, start=1)
+    ]
+
+
+def own_folds(own: Sequence[Mapping[str, Sequence[str]]], cases: Sequence[Case]) -> list[Fold]:
+    """The split that came with the source, without the cases that are held out or left out.
+
+    Args:
+        own: folds of case identifiers.
+        cases: the cases to train with.
+
+    Raises:
+        UserError: if the source has none, or if a fold loses one of its sides, or parts a patient.
+    """
+    if not own:
+        raise UserError(f"this source has no split of its own; give {RANDOM} or a JSON file with --split")
+    here = {case.identifier for case in cases}
+    kept = [{side: [name for name in fold[side] if name in here] for side in ("train", "val")} for fold in own]
+    return _checked_folds(kept, cases, "the source's own split", "the source's own split")
+
+
 def read_folds(path: Path, cases: Sequence[Case]) -> list[Fold]:
     """Read folds from a file in the form of ``splits_final.json``.
 
@@ -120,32 +172,40 @@ def read_folds(path: Path, cases: Sequence[Case]) -> list[Fold]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
-            f"{path} cannot be read ({error.strerror}); give {FIVE_FOLD}, {MAAG} or an existing JSON file with --split"
+            f"{path} cannot be read ({error.strerror}); "
+            f"give {FIVE_FOLD}, {MAAG}, {RANDOM} or an existing JSON file with --split"
         ) from error
     except ValueError as error:  # JSON or UTF-8
         raise UserError(f"{path} is no valid JSON ({error}); write a list of folds with train and val") from error
     if not isinstance(content, list) or not content or not all(map(_is_fold, content)):
         raise UserError(f'{path} has to be a list of folds like {{"train": ["patient021"], "val": ["patient022"]}}')
+    return _checked_folds(content, cases, str(path), f"from {path.name}")
+
+
+def _checked_folds(
+    content: Sequence[Mapping[str, Sequence[object]]], cases: Sequence[Case], origin: str, title: str
+) -> list[Fold]:
+    """Resolve the names in folds and make sure that they part nobody."""
     members = _members(cases)
     patients = {case.identifier: case.patient for case in cases}
     unlabelled = patients.keys() - {case.identifier for case in judged(cases)}
     folds = []
     for index, entry in enumerate(content):
-        sides = {side: _resolve(entry[side], members, f"{path}, fold {index}, {side}") for side in ("train", "val")}
+        sides = {side: _resolve(entry[side], members, f"{origin}, fold {index}, {side}") for side in ("train", "val")}
         bare = {str(name) for name in entry["val"] if members[str(name)] <= unlabelled}
         if bare:
             raise UserError(
-                f"{path}, fold {index}, val names {name_some(bare)}, but there is no label to validate with; "
+                f"{origin}, fold {index}, val names {name_some(bare)}, but there is no label to validate with; "
                 "name cases or patients that have scribbles or dense labels"
             )
         sides["val"] -= unlabelled
         shared = {patients[name] for name in sides["train"]} & {patients[name] for name in sides["val"]}
         if shared:
             raise UserError(
-                f"{path} has {name_some(shared)} in train and in val of fold {index}; "
+                f"{origin} has {name_some(shared)} in train and in val of fold {index}; "
                 "keep all cases of a patient on one side"
             )
-        folds.append(Fold(f"from {path.name}", tuple(sorted(sides["train"])), tuple(sorted(sides["val"]))))
+        folds.append(Fold(title, tuple(sorted(sides["train"])), tuple(sorted(sides["val"]))))
     return folds
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from scribble_conversion.conversion import Conversion
-from scribble_conversion.source import IGNORE_NAME, count_patients
+from scribble_conversion.source import IGNORE_NAME, LabelValue, count_patients, integers_of
 
 
 def summarise(conversion: Conversion) -> str:
@@ -49,15 +49,19 @@ def _with_dense(cases: tuple[object, ...]) -> int:
 def _shares(conversion: Conversion) -> str:
     total = sum(conversion.voxels)
     return ", ".join(
-        f"{'unlabelled' if name == IGNORE_NAME else name} {100 * conversion.voxels[value] / total:.2f} %"
+        f"{'unlabelled' if name == IGNORE_NAME else name} {100 * _voxels(conversion, value) / total:.2f} %"
         for name, value in conversion.source.labels_with_ignore.items()
     )
+
+
+def _voxels(conversion: Conversion, value: LabelValue) -> int:
+    return sum(conversion.voxels[integer] for integer in set(integers_of(value)))
 
 
 def _warnings(conversion: Conversion) -> list[str]:
     """Things that are no mistake but will disappoint."""
     source = conversion.source
-    missing = [name for name, value in source.labels.items() if not conversion.voxels[value]]
+    missing = [name for name, value in source.labels.items() if not _voxels(conversion, value)]
     lines = [f"warning: {name} is never scribbled, so it cannot be learned" for name in missing]
     if not conversion.voxels[source.ignore_value]:
         lines.append("warning: no voxel is unlabelled, so these are dense labels rather than scribbles")

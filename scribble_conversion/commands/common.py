@@ -5,43 +5,46 @@ from __future__ import annotations
 import argparse
 
 from scribble_conversion.conversion import Options
-from scribble_conversion.splits import FIVE_FOLD, MAAG
+from scribble_conversion.splits import FIVE_FOLD, MAAG, OWN, RANDOM
 
 
-def add_common(parser: argparse.ArgumentParser, default_name: str) -> None:
+def add_common(parser: argparse.ArgumentParser, default_name: str, default_split: str = FIVE_FOLD) -> None:
     """Add the options that every conversion has.
 
     Args:
         parser: the format's parser.
         default_name: the dataset's name where the user gives none.
+        default_split: the split where the user gives none.
     """
     parser.add_argument("-d", type=int, required=True, metavar="ID", help="nnU-Net dataset id, 1 to 999")
     parser.add_argument("-n", default=default_name, metavar="NAME", help="dataset name (default: %(default)s)")
     parser.add_argument(
         "--split",
-        default=FIVE_FOLD,
-        metavar=f"{FIVE_FOLD}|{MAAG}|FILE",
-        help="folds by patient: the published five folds of 20 consecutive patients (those without any patient here "
-        "are left out), the MAAG test patients as one fold's validation, or a JSON file like nnU-Net's "
-        "splits_final.json with cases or patients (default: %(default)s)",
+        default=default_split,
+        metavar=f"{FIVE_FOLD}|{MAAG}|{RANDOM}|{OWN}|FILE",
+        help="folds by patient: the published five folds of 20 consecutive patients of ACDC (those without any patient "
+        "here are left out), the MAAG test patients as one fold's validation, five random folds as nnU-Net draws them, "
+        "the split that came with the source, or a JSON file like nnU-Net's splits_final.json with cases or patients "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--test-patients",
         default="",
         metavar="LIST",
-        help="patients held out as imagesTs and labelsTs (dense), e.g. 81-100,5 (default: none)",
+        help="patients held out as imagesTs and labelsTs (dense): numbers, ranges, names of patients or cases, "
+        "e.g. 81-100,5,control1 (default: none)",
     )
     parser.add_argument(
         "--dense-patients",
         default="",
         metavar="LIST",
-        help="patients to train with by their dense labels instead of their scribbles (default: none)",
+        help="patients to train with by their dense labels instead of their scribbles, likewise (default: none)",
     )
     parser.add_argument(
         "--unlabelled-patients",
         default="",
         metavar="LIST",
-        help="patients whose images are trained with as if nobody had scribbled them (default: none)",
+        help="patients whose images are trained with as if nobody had scribbled them, likewise (default: none)",
     )
     parser.add_argument(
         "--allow-unlabelled",

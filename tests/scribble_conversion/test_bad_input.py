@@ -285,7 +285,7 @@ def no_processes(acdc: Acdc, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["-np", "0"]
 
 
-@bad("'eighty'", "81-100,5")
+@bad("'eighty' is no patient or case here", "number or range like 81-100,5", "--test-patients")
 def held_out_patients_in_words(acdc: Acdc, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["--test-patients", "21,eighty"]
 
@@ -320,7 +320,7 @@ def maag_without_its_patients(acdc: Acdc, monkeypatch: pytest.MonkeyPatch) -> li
     return ["--test-patients", "41", "--split", "maag"]
 
 
-@bad("ten-fold", "five-fold, maag or an existing JSON file")
+@bad("ten-fold", "five-fold, maag, random or an existing JSON file")
 def split_unknown(acdc: Acdc, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["--split", "ten-fold"]
 

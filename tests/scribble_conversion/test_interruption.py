@@ -57,7 +57,7 @@ def test_a_full_disk_is_told(acdc: Acdc, monkeypatch: pytest.MonkeyPatch, capsys
     def full(source: Path, target: Path) -> None:
         raise OSError(28, os.strerror(28), str(target))
 
-    monkeypatch.setattr("scribble_conversion.case.copy_image", full)
+    monkeypatch.setattr("scribble_conversion.formats.nifti.copy_image", full)
     assert main(acdc.arguments()) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert acdc.written() == []

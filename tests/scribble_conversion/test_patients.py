@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scribble_conversion.console import UserError
-from scribble_conversion.patients import PatientRanges, hold_out
+from scribble_conversion.patients import PatientList, hold_out
 from scribble_conversion.source import Case
 
 CASES = [Case(f"patient{number:03d}_frame01", f"patient{number:03d}", ()) for number in (1, 5, 80, 81, 90, 100)]
@@ -23,24 +23,47 @@ CASES = [Case(f"patient{number:03d}_frame01", f"patient{number:03d}", ()) for nu
     ],
 )
 def test_lists_and_ranges_include_both_ends(text: str, held_out: list[int]) -> None:
-    ranges = PatientRanges.parse(text)
-    assert [case.patient_number for case in CASES if case.patient_number in ranges] == held_out
+    named = PatientList.parse(text)
+    assert [case.patient_number for case in CASES if case in named] == held_out
 
 
-@pytest.mark.parametrize("text", ["a", "1-", "-1", "1-2-3", "1;2", "1.5"])
-def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="no patient number or range"):
-        PatientRanges.parse(text)
+@pytest.mark.parametrize("text", ["a", "1-", "-1", "1-2-3", "1;2", "1.5", "patient08", "81,patient1"])
+def test_whoever_is_not_there_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"is no patient or case here \(.*patient001.*\) and no number or range"):
+        hold_out(CASES, PatientList.parse(text))
+
+
+@pytest.mark.parametrize("text", ["control", "control,1", "81-90,control_frame01"])
+def test_names_may_be_patients_or_cases(text: str) -> None:
+    nameless = Case("control_frame01", "control", ())
+    training, held_out = hold_out([nameless, *CASES], PatientList.parse(text))
+    assert nameless in held_out
+    assert nameless not in training
+    assert len(held_out) == {"control": 1, "control,1": 2}.get(text, 3)
+
+
+def test_a_patient_is_not_parted_by_naming_one_case() -> None:
+    both = [Case(f"control_frame{frame}", "control", ()) for frame in (1, 2)]
+    with pytest.raises(UserError, match="names some cases of control but not all"):
+        hold_out([*both, *CASES], PatientList.parse("control_frame1"))
+    assert hold_out([*both, *CASES], PatientList.parse("control_frame1,control_frame2"))[1] == both
+
+
+def test_the_sources_own_test_cases_need_no_naming() -> None:
+    tested = Case("a", "a", (), test=True)
+    assert hold_out([tested, *CASES], PatientList()) == (CASES, [tested])
+    with pytest.raises(UserError, match="the source's own test cases are all there are"):
+        hold_out([tested], PatientList())
 
 
 def test_holding_out_parts_the_cases() -> None:
-    training, held_out = hold_out(CASES, PatientRanges.parse("81-100"))
+    training, held_out = hold_out(CASES, PatientList.parse("81-100"))
     assert [case.patient_number for case in training] == [1, 5, 80]
     assert [case.patient_number for case in held_out] == [81, 90, 100]
 
 
 def test_a_patient_without_a_number_is_never_held_out() -> None:
     nameless = Case("control_frame01", "control", ())
-    training, held_out = hold_out([nameless, *CASES], PatientRanges.parse("0-100"))
+    training, held_out = hold_out([nameless, *CASES], PatientList.parse("0-100"))
     assert training == [nameless]
     assert held_out == CASES

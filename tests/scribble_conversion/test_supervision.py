@@ -50,10 +50,10 @@ def test_images_without_scribbles_on_request(acdc: Acdc, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--dense-patients", "7"), "no training case belongs to the patients 7"),
+        (("--dense-patients", "7"), "no case belongs to the patients 7; give numbers that occur with --dense-patients"),
         (("--dense-patients", "21", "--unlabelled-patients", "21-22"), "patient 21 is named with both"),
         (("--unlabelled-patients", "1-100"), "no training case has scribbles or a dense label"),
-        (("--dense-patients", "one"), "'one' is no patient number or range"),
+        (("--dense-patients", "one"), "'one' is no patient or case here"),
     ],
 )
 def test_mistakes(acdc: Acdc, arguments: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,10 @@
-"""Reading volumes so that damage is noticed, and writing labels into exactly the image's geometry."""
+"""NIfTI files: damage is noticed in reading, labels are written into exactly the image's geometry."""
 
 from __future__ import annotations
 
 import gzip
 import shutil
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel
@@ -17,26 +15,12 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from scribble_conversion.console import UserError
+from scribble_conversion.formats.volume import read_with_sitk, refuse_infinite, refuse_truncated
 
-SPACING_TOLERANCE = 1e-3
-"""Relative difference of spacings that is header rounding."""
-ORIGIN_TOLERANCE = 1e-2
-"""Difference of origins, in voxels (of the largest spacing), that is header rounding."""
-DIRECTION_TOLERANCE = 1e-3
-"""Difference of direction cosines that is header rounding."""
+ENDINGS = {".nii.gz": ".nii.gz", ".nii": ".nii.gz"}
+READER_WRITER = "SimpleITKIO"
 _PIECE_BYTES = 3 * 2**18
 """A multiple of every voxel type's size."""
-
-
-@contextmanager
-def quiet_sitk() -> Iterator[None]:
-    """Keep SimpleITK's warnings (ACDC's sform scales) off the terminal; errors are still raised."""
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
 def check_file(path: Path) -> None:
@@ -56,12 +40,12 @@ def check_file(path: Path) -> None:
     except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError) as error:
         raise UserError(f"{path} is damaged or no NIfTI file ({error}); download or export it again") from error
     if missing > 0:
-        raise UserError(f"{path} is truncated, it lacks {missing:,} bytes of voxels; download or export it again")
+        refuse_truncated(path, missing)
     if not finite:
-        raise UserError(f"{path} holds NaN or infinite values; replace them, or leave out the case")
+        refuse_infinite(path)
 
 
-def read_volume(path: Path) -> sitk.Image:
+def read_image(path: Path) -> sitk.Image:
     """Read a 3D volume of real numbers, as nnU-Net will read it.
 
     Args:
@@ -74,45 +58,15 @@ def read_volume(path: Path) -> sitk.Image:
         UserError: if the file is damaged or truncated, not 3D, or its voxels are not single finite real numbers.
     """
     check_file(path)
-    try:
-        with quiet_sitk():
-            image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ")
-        raise UserError(f"{path} cannot be read as an image ({reason}); download or export it again") from error
-    if image.GetDimension() != 3:
-        raise UserError(
-            f"{path} has {image.GetDimension()} dimensions, expected 3; give one volume per file, not a series or slice"
-        )
-    if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
-        raise UserError(
-            f"{path} holds {image.GetPixelIDTypeAsString()} voxels, expected single real numbers; "
-            "export it again as a grey-value volume"
-        )
-    return image
+    return read_with_sitk(path)
 
 
-def geometry_difference(label: sitk.Image, image: sitk.Image) -> str | None:
-    """Compare the geometry of a label with its image's, header rounding forgiven.
-
-    Returns:
-        None where they agree, else the first difference in words.
-    """
-    if label.GetSize() != image.GetSize():
-        return f"size (label {label.GetSize()}, image {image.GetSize()})"
-    spacing = np.asarray(image.GetSpacing())
-    if not np.allclose(label.GetSpacing(), spacing, rtol=SPACING_TOLERANCE, atol=0):
-        return f"spacing (label {_rounded(label.GetSpacing())} mm, image {_rounded(spacing)} mm)"
-    if not np.allclose(label.GetOrigin(), image.GetOrigin(), rtol=0, atol=ORIGIN_TOLERANCE * spacing.max()):
-        return f"origin (label {_rounded(label.GetOrigin())} mm, image {_rounded(image.GetOrigin())} mm)"
-    if not np.allclose(label.GetDirection(), image.GetDirection(), rtol=0, atol=DIRECTION_TOLERANCE):
-        return f"direction (label {_rounded(label.GetDirection())}, image {_rounded(image.GetDirection())})"
-    return None
+read_label = read_image
 
 
 def copy_image(source: Path, target: Path) -> None:
     """Copy a NIfTI file byte by byte; one that is not compressed yet is compressed on the way."""
-    if source.name.endswith(".gz"):
+    if source.name.lower().endswith(".gz"):
         shutil.copyfile(source, target)
     else:
         with source.open("rb") as stream, gzip.open(target, "wb", compresslevel=1) as sink:
@@ -145,7 +99,7 @@ def _scan(path: Path) -> tuple[int, bool]:
     # The proxy knows where the voxels start; the header's own field is zeroed when nibabel loads it.
     missing = int(np.prod(image.shape, dtype=np.int64)) * dtype.itemsize
     finite = True
-    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as stream:
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
         stream.read(int(getattr(image.dataobj, "offset", 0)))
         while piece := stream.read(_PIECE_BYTES):
             whole = min(len(piece), missing) // dtype.itemsize * dtype.itemsize
@@ -161,7 +115,3 @@ def _load(path: Path) -> nibabel.Nifti1Image:
     if not isinstance(image, nibabel.Nifti1Image):  # NIfTI-2 images are, too
         raise ImageFileError(f"it is of type {type(image).__name__}")
     return image
-
-
-def _rounded(values: npt.ArrayLike) -> tuple[float, ...]:
-    return tuple(round(float(value), 4) for value in np.asarray(values))
