@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from scribble_conversion.commands import acdc, wsl4mis
+from scribble_conversion.commands import acdc, nifti, wsl4mis
 from scribble_conversion.console import run_command
 from scribble_conversion.parallel import terminated_like_interrupted
 
-COMMANDS = (acdc, wsl4mis)
+COMMANDS = (acdc, wsl4mis, nifti)
+from scribble_conversion.commands import acdc, nifti, wsl4mis
+from scribble_conversion.console import run_command
+from scribble_conversion.parallel import terminated_like_interrupted
+
+COMMANDS = (acdc, wsl4mis, nifti)
 """Modules with an ``add_parser`` each, in the order in which the help lists them."""
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import zlib
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -144,5 +145,5 @@ def _check_gipl(path: Path) -> None:
         refuse_truncated(path, missing)
 
 
-def _refuse_detached(path: Path) -> None:
+def _refuse_detached(path: Path) -> NoReturn:
     raise UserError(f"{path} keeps its voxels in another file; save it as one file and give that")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -80,12 +81,12 @@ def require_finite(array: npt.NDArray[np.generic], path: Path) -> None:
         refuse_infinite(path)
 
 
-def refuse_infinite(path: Path) -> None:
+def refuse_infinite(path: Path) -> NoReturn:
     """Raise the ``UserError`` for NaN and infinite values."""
     raise UserError(f"{path} holds NaN or infinite values; replace them, or leave out the case")
 
 
-def refuse_truncated(path: Path, missing: int) -> None:
+def refuse_truncated(path: Path, missing: int) -> NoReturn:
     """Raise the ``UserError`` for a file that lacks ``missing`` bytes."""
     raise UserError(f"{path} is truncated, it lacks {missing:,} bytes of voxels; download or export it again")
 

@@ -1,0 +1,234 @@
+"""Reader for any two folders of images and scribbles (and a third of dense labels) whose names can be matched."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from scribble_conversion.console import UserError
+from scribble_conversion.files import find_files, require_folder
+from scribble_conversion.formats.registry import ENDINGS, common_ending, ending_of
+from scribble_conversion.patterns import NUMBERED_CHANNEL, Named, NamePattern, suggest_patterns
+from scribble_conversion.source import Case, name_some
+
+LABEL_SUFFIXES = ("_scribble", "_scribbles", "_lab", "_label", "_seg", "_manual", "_gt")
+"""What label files commonly add to the name of their image."""
+_IMAGE_PATTERNS = (
+    NamePattern.parse("{case}_{channel}", channel=NUMBERED_CHANNEL),
+    NamePattern.parse("{case}"),
+)
+_LABEL_PATTERNS = tuple(NamePattern.parse(f"{{case}}{suffix}") for suffix in (*LABEL_SUFFIXES, ""))
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One side of the data.
+
+    Attributes:
+        path: the folder.
+        option: the option that named it.
+        pattern_option: the option for its names.
+        pattern: the user's pattern; empty to try the usual ones.
+        usual: those.
+    """
+
+    path: Path
+    option: str
+    pattern_option: str
+    pattern: str
+    usual: tuple[NamePattern, ...]
+
+    @property
+    def candidates(self) -> tuple[NamePattern, ...]:
+        """The patterns to try."""
+        return (NamePattern.parse(self.pattern, self.pattern_option),) if self.pattern else self.usual
+
+    def files(self) -> list[Path]:
+        """All files of known kinds in the folder."""
+        found = [file for file in find_files(require_folder(self.path, self.option)) if ending_of(file.name)]
+        if not found:
+            raise UserError(
+                f"{self.path} holds no image files ({', '.join(ENDINGS)}); give the folder that does with {self.option}"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What was found.
+
+    Attributes:
+        cases: ordered by identifier.
+        channels: the texts that tell the files of a case apart; a single empty one where patterns have no channel.
+        file_ending: of the images when written.
+        notes: the patterns that were chosen, where the user gave none.
+    """
+
+    cases: tuple[Case, ...]
+    channels: tuple[str, ...]
+    file_ending: str
+    notes: tuple[str, ...]
+
+
+def image_folder(path: Path, pattern: str = "") -> Folder:
+    """The folder of the images."""
+    return Folder(path, "--images", "--image-pattern", pattern, _IMAGE_PATTERNS)
+
+
+def scribble_folder(path: Path, pattern: str = "") -> Folder:
+    """The folder of the scribbles."""
+    return Folder(path, "--scribbles", "--scribble-pattern", pattern, _LABEL_PATTERNS)
+
+
+def dense_folder(path: Path, pattern: str = "") -> Folder:
+    """The folder of the dense labels."""
+    return Folder(path, "--dense", "--dense-pattern", pattern, _LABEL_PATTERNS)
+
+
+def find_pairs(
+    images: Folder, scribbles: Folder, dense: Folder | None = None, channel_names: Sequence[str] = ()
+) -> Pairs:
+    """Match images, scribbles and dense labels by their names.
+
+    Of the usual patterns those are taken that match the most pairs. The folders may be the same one: a file taken as
+    a label is no image.
+
+    Args:
+        images: the images; several files per case are channels, ordered by number, else as in ``channel_names``, else
+            by name.
+        scribbles: the scribbles.
+        dense: the dense labels, if there are any.
+        channel_names: names of the channels, as the user gave them.
+
+    Returns:
+        All cases that have an image or a scribble.
+
+    Raises:
+        UserError: if a folder is missing or empty, a pattern cannot be read, nothing matches, two files are the same
+            case, or a case lacks a channel that others have.
+    """
+    image_files, scribble_files = images.files(), scribbles.files()
+    best: tuple[int, NamePattern, NamePattern] | None = None
+    for image_pattern in images.candidates:
+        for scribble_pattern in scribbles.candidates:
+            strokes = _matched(scribble_pattern, scribbles.path, scribble_files)
+            pictures = _matched(image_pattern, images.path, [file for file in image_files if file not in strokes])
+            pairs = len(_identifiers(pictures) & _identifiers(strokes))
+            if pairs > (best[0] if best else 0):
+                best = pairs, image_pattern, scribble_pattern
+    if best is None:
+        _refuse_unmatched(images, image_files, scribbles, scribble_files)
+    _, image_pattern, scribble_pattern = best
+    strokes = _matched(scribble_pattern, scribbles.path, scribble_files)
+    references: dict[Path, Named] = {}
+    notes = []
+    if dense is not None:
+        dense_files = [file for file in dense.files() if file not in strokes]
+        wanted = _identifiers(_matched(image_pattern, images.path, image_files))
+        dense_pattern = max(
+            dense.candidates, key=lambda pattern: len(_identifiers(_matched(pattern, dense.path, dense_files)) & wanted)
+        )
+        references = _matched(dense_pattern, dense.path, dense_files)
+        if not _identifiers(references) & wanted:
+            _refuse_unmatched(images, image_files, dense, dense_files)
+        if not dense.pattern:
+            notes.append(f"dense labels were matched as '{dense_pattern.text}'")
+    taken = strokes.keys() | references.keys()
+    pictures = _matched(image_pattern, images.path, [file for file in image_files if file not in taken])
+    for folder, pattern in ((scribbles, scribble_pattern), (images, image_pattern)):
+        if not folder.pattern:
+            notes.insert(0, f"{folder.option.removeprefix('--')} were matched as '{pattern.text}'")
+    channels = _order_channels({named.channel for named in pictures.values()}, channel_names)
+    return Pairs(
+        cases=_cases(pictures, _by_case(strokes, scribbles), _by_case(references, dense), channels, images),
+        channels=channels,
+        file_ending=common_ending(pictures),
+        notes=tuple(notes),
+    )
+
+
+def _matched(pattern: NamePattern, folder: Path, files: Iterable[Path]) -> dict[Path, Named]:
+    named = ((file, pattern.match(file, folder)) for file in files)
+    return {file: name for file, name in named if name is not None}
+
+
+def _identifiers(matched: Mapping[Path, Named]) -> set[str]:
+    return {named.identifier for named in matched.values()}
+
+
+def _by_case(matched: Mapping[Path, Named], folder: Folder | None) -> dict[str, Path]:
+    """Map cases to their one label file."""
+    files: dict[str, Path] = {}
+    for file, named in matched.items():
+        if named.identifier in files:
+            assert folder is not None
+            _refuse_twice(files[named.identifier], file, named.identifier, folder)
+        files[named.identifier] = file
+    return files
+
+
+def _cases(
+    pictures: Mapping[Path, Named],
+    strokes: Mapping[str, Path],
+    references: Mapping[str, Path],
+    channels: Sequence[str],
+    images: Folder,
+) -> tuple[Case, ...]:
+    files: dict[str, dict[str, Path]] = {}
+    patients: dict[str, str] = {}
+    for file, named in pictures.items():
+        of_case = files.setdefault(named.identifier, {})
+        if named.channel in of_case:
+            _refuse_twice(of_case[named.channel], file, named.identifier, images)
+        of_case[named.channel] = file
+        patients[named.identifier] = named.patient
+    for identifier, of_case in files.items():
+        missing = set(channels) - of_case.keys()
+        if missing:
+            raise UserError(
+                f"{next(iter(of_case.values()))} and what else there is of {identifier} lack the channel "
+                f"{name_some(missing)} that other cases have; add it, or leave out the case"
+            )
+    return tuple(
+        Case(
+            identifier=identifier,
+            patient=patients.get(identifier, identifier),
+            images=tuple(files[identifier][channel] for channel in channels) if identifier in files else (),
+            scribble=strokes.get(identifier),
+            dense=references.get(identifier),
+        )
+        for identifier in sorted(files.keys() | strokes.keys())
+    )
+
+
+def _order_channels(found: Collection[str], names: Sequence[str]) -> tuple[str, ...]:
+    """By number where all are numbers, else as the user names them, else by name."""
+    if all(channel.isdecimal() for channel in found):
+        return tuple(sorted(found, key=int))
+    order = {name.casefold(): index for index, name in enumerate(names)}
+    if {channel.casefold() for channel in found} == order.keys():
+        return tuple(sorted(found, key=lambda channel: order[channel.casefold()]))
+    return tuple(sorted(found))
+
+
+def _refuse_twice(first: Path, second: Path, identifier: str, folder: Folder) -> NoReturn:
+    raise UserError(
+        f"{first} and {second} are the same case {identifier}; keep one of them, give a narrower folder with "
+        f"{folder.option}, or tell them apart with {folder.pattern_option}"
+    )
+
+
+def _refuse_unmatched(
+    images: Folder, image_files: Sequence[Path], other: Folder, other_files: Sequence[Path]
+) -> NoReturn:
+    """Show both sides' names and what to give."""
+    names = [[file.name for file in files] for files in (image_files, other_files)]
+    suggestion = suggest_patterns(names[0][:50], names[1][:50]) or ("{case}_{channel}", "{case}_scribble")
+    raise UserError(
+        f"no name in {images.path} ({name_some(names[0], _EXAMPLES)}) fits one in {other.path} "
+        f"({name_some(names[1], _EXAMPLES)}); say which part of the names is the case, e.g. "
+        f"{images.pattern_option} '{suggestion[0]}' {other.pattern_option} '{suggestion[1]}'"
+    )
