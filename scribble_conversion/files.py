@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import zipfile
@@ -47,6 +48,35 @@ def find_files(folder: Path, depth: int = MAX_DEPTH) -> list[Path]:
             if entry.is_dir():
                 found.extend(find_files(entry, depth - 1))
     return found
+
+
+def match_cases(pattern: re.Pattern[str], folder: Path, option: str) -> dict[str, Path]:
+    """Map cases to their files.
+
+    Args:
+        pattern: for whole file names, with a group ``case``.
+        folder: searched with the folders below it.
+        option: the command line option that named it, for messages.
+
+    Returns:
+        Case to file.
+
+    Raises:
+        UserError: if two files are the same case.
+    """
+    matched: dict[str, Path] = {}
+    for file in find_files(folder):
+        match = pattern.fullmatch(file.name)
+        if match is None:
+            continue
+        identifier = match["case"]
+        if identifier in matched:
+            raise UserError(
+                f"{matched[identifier]} and {file} are the same case {identifier}; "
+                f"keep one of them, or give a narrower folder with {option}"
+            )
+        matched[identifier] = file
+    return matched
 
 
 def require_folder(path: Path, option: str) -> Path:
