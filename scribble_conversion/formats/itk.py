@@ -94,15 +94,15 @@ def _check_nrrd(path: Path) -> None:
 def _check_metaimage(path: Path) -> None:
     """Check that the voxels are in the file and complete, and their checksum where they are compressed."""
     with path.open("rb") as stream:
-        header = _metaimage_header(stream.read(_MAX_HEADER_BYTES))
+        header, offset = _metaimage_header(stream.read(_MAX_HEADER_BYTES))
         if header["elementdatafile"].upper() != "LOCAL":
             _refuse_detached(path)
         if header.get("compresseddata", "False").lower() != "true":
-            missing = int(header["offset"]) + _metaimage_bytes(header) - path.stat().st_size
+            missing = offset + _metaimage_bytes(header) - path.stat().st_size
             if missing > 0:
                 refuse_truncated(path, missing)
             return
-        stream.seek(int(header["offset"]))
+        stream.seek(offset)
         unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # zlib or gzip
         while not unpacker.eof and (piece := stream.read(_PIECE_BYTES)):
             unpacker.decompress(piece)
@@ -110,16 +110,16 @@ def _check_metaimage(path: Path) -> None:
         raise ValueError("its compressed voxels end too early")
 
 
-def _metaimage_header(beginning: bytes) -> dict[str, str]:
-    """The fields of a MetaImage header, names in lower case, with the ``offset`` of the voxels in bytes."""
+def _metaimage_header(beginning: bytes) -> tuple[dict[str, str], int]:
+    """The fields of a MetaImage header, names in lower case, and where the voxels begin."""
     end = re.search(rb"^ElementDataFile *= *([^\r\n]*)\r?\n", beginning, re.MULTILINE)
     if end is None:
         raise ValueError("its header has no ElementDataFile")
-    fields = {"offset": str(end.end())}
+    fields = {}
     for line in beginning[: end.end()].decode("latin-1").splitlines():
         name, _, value = line.partition("=")
         fields[name.strip().lower()] = value.strip()
-    return fields
+    return fields, end.end()
 
 
 def _metaimage_bytes(header: dict[str, str]) -> int:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
+
+from scribble_conversion.cli import main
 
 SIZE = (11, 9, 4)  # x, y, z
 SPACING = (1.40625, 1.25, 9.5)
@@ -111,6 +116,77 @@ class Acdc:
             for folder in (self.raw, self.preprocessed)
             for path in folder.rglob("*")
         )
+
+
+@dataclass
+class Workplace:
+    """A folder for sources, and nnU-Net's folders beside it.
+
+    Attributes:
+        root: for sources.
+        raw: ``nnUNet_raw``.
+        preprocessed: ``nnUNet_preprocessed``.
+    """
+
+    root: Path
+    raw: Path
+    preprocessed: Path
+
+    def volume(self, name: str, array: np.ndarray, **geometry: Sequence[float]) -> Path:
+        """Write a volume (z, y, x) with the oblique geometry above."""
+        write_volume(self.root / name, array, **geometry)
+        return self.root / name
+
+    def contents(self) -> dict[str, bytes]:
+        """Every source file."""
+        return {str(path): path.read_bytes() for path in sorted(self.root.rglob("*")) if path.is_file()}
+
+    def written(self) -> list[str]:
+        """Everything in nnU-Net's folders, hidden files and empty folders included."""
+        folders = (self.raw, self.preprocessed)
+        return sorted(str(path.relative_to(folder)) for folder in folders for path in folder.rglob("*"))
+
+    def dataset_json(self) -> dict[str, Any]:
+        """That of the one dataset there is."""
+        (dataset,) = self.raw.iterdir()
+        return json.loads((dataset / "dataset.json").read_text())
+
+    def label(self, name: str) -> np.ndarray:
+        """A label of the one dataset there is, e.g. ``labelsTr/a.nii.gz``, read by nnU-Net; axes (z, y, x)."""
+        (dataset,) = self.raw.iterdir()
+        description = self.dataset_json()
+        reader = determine_reader_writer_from_dataset_json(description, verbose=False)()
+        return reader.read_seg(str(dataset / name))[0][0]
+
+    def refused(self, capfd: pytest.CaptureFixture[str], arguments: Sequence[object]) -> str:
+        """Run a command that has to fail: one sentence, nothing written, the sources untouched.
+
+        Returns:
+            The sentence.
+        """
+        capfd.readouterr()
+        sources, before = self.contents(), self.written()
+        assert main([str(argument) for argument in arguments]) == 1
+        told = capfd.readouterr()
+        assert told.out == ""
+        assert told.err.startswith("error: ")
+        assert told.err.count("\n") == 1
+        assert self.written() == before
+        assert self.contents() == sources
+        return told.err
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    """An empty one."""
+    made = Workplace(tmp_path / "source", tmp_path / "raw", tmp_path / "preprocessed")
+    for folder in (made.root, made.raw, made.preprocessed):
+        folder.mkdir()
+    monkeypatch.setenv("nnUNet_raw", str(made.raw))
+    monkeypatch.setenv("nnUNet_preprocessed", str(made.preprocessed))
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
+    monkeypatch.delenv("nnUNet_def_n_proc", raising=False)
+    return made
 
 
 @pytest.fixture
