@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,11 +91,11 @@ def declare_codes(
     else:
         codes = dict(label_map)
         _check_agreement(codes, unlabelled)
-        if unlabelled is None and None not in codes.values():
-            found = {value for values in scan().values() for value in values}
-            unlabelled = _usual_unlabelled(found - codes.keys(), notes)
         if unlabelled != 0:
             codes.setdefault(0, 0)
+        if unlabelled is None and None not in codes.values():
+            found = {value for values in scan().values() for value in values}
+            unlabelled = _usual_unlabelled(found - codes.keys(), notes, " besides the mapped codes")
     highest = _require_consecutive(codes, "--label-map")
     dense = dict(codes)
     if dense_map is not None:
@@ -146,10 +146,11 @@ def _plain_codes(
     return unlabelled, classes
 
 
-def _usual_unlabelled(values: Iterable[float], notes: list[str]) -> int:
-    values = set(values)
+def _usual_unlabelled(values: Collection[float], notes: list[str], besides: str = "") -> int:
     if USUAL_UNLABELLED not in values:
-        listed = f"they hold {_listed(sorted(values))}" if values else "every value in them has a meaning already"
+        listed = (
+            f"they hold {_listed(sorted(values))}{besides}" if values else "every value in them has a meaning already"
+        )
         raise UserError(
             f"which value means unlabelled cannot be told from the scribbles ({listed}); give it with "
             f"--unlabelled-value (only {USUAL_UNLABELLED} is recognised without asking)"

@@ -110,44 +110,53 @@ def find_pairs(
         UserError: if a folder is missing or empty, a pattern cannot be read, nothing matches, two files are the same
             case, or a case lacks a channel that others have.
     """
-    image_files, scribble_files = images.files(), scribbles.files()
-    best: tuple[int, NamePattern, NamePattern] | None = None
-    for image_pattern in images.candidates:
-        for scribble_pattern in scribbles.candidates:
-            strokes = _matched(scribble_pattern, scribbles.path, scribble_files)
-            pictures = _matched(image_pattern, images.path, [file for file in image_files if file not in strokes])
-            pairs = len(_identifiers(pictures) & _identifiers(strokes))
-            if pairs > (best[0] if best else 0):
-                best = pairs, image_pattern, scribble_pattern
-    if best is None:
-        _refuse_unmatched(images, image_files, scribbles, scribble_files)
-    _, image_pattern, scribble_pattern = best
-    strokes = _matched(scribble_pattern, scribbles.path, scribble_files)
+    image_files = images.files()
+    image_pattern, scribble_pattern, strokes = _match_labels(images, image_files, images.candidates, scribbles, {})
+    chosen = [(images, image_pattern), (scribbles, scribble_pattern)]
     references: dict[Path, Named] = {}
-    notes = []
     if dense is not None:
-        dense_files = [file for file in dense.files() if file not in strokes]
-        wanted = _identifiers(_matched(image_pattern, images.path, image_files))
-        dense_pattern = max(
-            dense.candidates, key=lambda pattern: len(_identifiers(_matched(pattern, dense.path, dense_files)) & wanted)
-        )
-        references = _matched(dense_pattern, dense.path, dense_files)
-        if not _identifiers(references) & wanted:
-            _refuse_unmatched(images, image_files, dense, dense_files)
-        if not dense.pattern:
-            notes.append(f"dense labels were matched as '{dense_pattern.text}'")
+        _, dense_pattern, references = _match_labels(images, image_files, [image_pattern], dense, strokes)
+        chosen.append((dense, dense_pattern))
     taken = strokes.keys() | references.keys()
     pictures = _matched(image_pattern, images.path, [file for file in image_files if file not in taken])
-    for folder, pattern in ((scribbles, scribble_pattern), (images, image_pattern)):
-        if not folder.pattern:
-            notes.insert(0, f"{folder.option.removeprefix('--')} were matched as '{pattern.text}'")
     channels = _order_channels({named.channel for named in pictures.values()}, channel_names)
     return Pairs(
         cases=_cases(pictures, _by_case(strokes, scribbles), _by_case(references, dense), channels, images),
         channels=channels,
         file_ending=common_ending(pictures),
-        notes=tuple(notes),
+        notes=tuple(
+            f"{folder.option.removeprefix('--')} were matched as '{pattern.text}'"
+            for folder, pattern in chosen
+            if not folder.pattern
+        ),
     )
+
+
+def _match_labels(
+    images: Folder,
+    image_files: Sequence[Path],
+    image_patterns: Sequence[NamePattern],
+    labels: Folder,
+    taken: Collection[Path],
+) -> tuple[NamePattern, NamePattern, dict[Path, Named]]:
+    """Choose the two patterns that bring the most images and labels together.
+
+    Returns:
+        The images' pattern, the labels' pattern, and the label files that fit it.
+    """
+    label_files = [file for file in labels.files() if file not in taken]
+    most = 0
+    best: tuple[NamePattern, NamePattern, dict[Path, Named]] | None = None
+    for image_pattern in image_patterns:
+        for label_pattern in labels.candidates:
+            matched = _matched(label_pattern, labels.path, label_files)
+            others = [file for file in image_files if file not in matched and file not in taken]
+            pairs = len(_identifiers(_matched(image_pattern, images.path, others)) & _identifiers(matched))
+            if pairs > most:
+                most, best = pairs, (image_pattern, label_pattern, matched)
+    if best is None:
+        _refuse_unmatched(images, image_files, labels, label_files)
+    return best
 
 
 def _matched(pattern: NamePattern, folder: Path, files: Iterable[Path]) -> dict[Path, Named]:
