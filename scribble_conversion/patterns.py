@@ -22,7 +22,8 @@ class Named:
     """What a file's name says.
 
     Attributes:
-        identifier: of the case: the stretch of the name from the first to the last of ``{patient}`` and ``{case}``.
+        identifier: of the case: the stretch of the name from the first to the last of ``{patient}`` and ``{case}``;
+            folders are left out of it where the file's own name begins with the patient.
         patient: the text of ``{patient}``, else the identifier.
         channel: the text of ``{channel}``, else empty.
     """
@@ -92,11 +93,18 @@ class NamePattern:
         match = self.expression.fullmatch(name)
         if match is None:
             return None
-        spans = [match.span(group) for group in match.groupdict() if group.startswith(_NAMING)]
-        in_name = [span for span in spans if span[0] > name.rfind("/")] or spans
-        identifier = name[min(start for start, _ in in_name) : max(end for _, end in in_name)].replace("/", "_")
         groups = match.groupdict()
-        return Named(identifier, groups.get("patient") or identifier, groups.get("channel") or "")
+        spans = [match.span(group) for group in groups if group.startswith(_NAMING)]
+        in_name = [span for span in spans if span[0] > name.rfind("/")]
+        identifier = _stretch(name, in_name) if in_name else ""
+        patient = groups.get("patient") or ""
+        if not re.match(rf"{re.escape(patient)}(?![A-Za-z0-9])" if patient else ".", identifier):
+            identifier = _stretch(name, spans).replace("/", "_")
+        return Named(identifier, patient or identifier, groups.get("channel") or "")
+
+
+def _stretch(name: str, spans: Sequence[tuple[int, int]]) -> str:
+    return name[min(start for start, _ in spans) : max(end for _, end in spans)]
 
 
 def suggest_patterns(first: Sequence[str], second: Sequence[str]) -> tuple[str, str] | None:
