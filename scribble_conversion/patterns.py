@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from string import Formatter
 
@@ -23,7 +24,8 @@ class Named:
 
     Attributes:
         identifier: of the case: the stretch of the name from the first to the last of ``{patient}`` and ``{case}``;
-            folders are left out of it where the file's own name begins with the patient.
+            those in different folders are joined by ``_``, or left out where the file's own name begins with the
+            patient.
         patient: the text of ``{patient}``, else the identifier.
         channel: the text of ``{channel}``, else empty.
     """
@@ -95,16 +97,15 @@ class NamePattern:
             return None
         groups = match.groupdict()
         spans = [match.span(group) for group in groups if group.startswith(_NAMING)]
-        in_name = [span for span in spans if span[0] > name.rfind("/")]
-        identifier = _stretch(name, in_name) if in_name else ""
+        stretches = [
+            name[min(start for start, _ in part) : max(end for _, end in part)]
+            for _, grouped in groupby(spans, key=lambda span: name.count("/", 0, span[0]))
+            for part in [list(grouped)]
+        ]
         patient = groups.get("patient") or ""
-        if not re.match(rf"{re.escape(patient)}(?![A-Za-z0-9])" if patient else ".", identifier):
-            identifier = _stretch(name, spans).replace("/", "_")
+        named_after = patient and re.match(rf"{re.escape(patient)}(?![A-Za-z0-9])", stretches[-1])
+        identifier = stretches[-1] if named_after else "_".join(stretches)
         return Named(identifier, patient or identifier, groups.get("channel") or "")
-
-
-def _stretch(name: str, spans: Sequence[tuple[int, int]]) -> str:
-    return name[min(start for start, _ in spans) : max(end for _, end in spans)]
 
 
 def suggest_patterns(first: Sequence[str], second: Sequence[str]) -> tuple[str, str] | None:

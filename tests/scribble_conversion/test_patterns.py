@@ -29,7 +29,7 @@ WORD = st.text("abcXYZ0189", min_size=1, max_size=6)
         ("{patient}/{case}", "p1/p1_frame2.png", ("p1_frame2", "p1", "")),
         ("{patient}/{case}", "p1/p1.png", ("p1", "p1", "")),
         ("{patient}/{case}", "p1/p10.png", ("p1_p10", "p1", "")),
-        ("{patient}/scans/{case}", "p1/scans/t1.png", ("p1_scans_t1", "p1", "")),
+        ("{patient}/scans/{case}", "p1/scans/t1.png", ("p1_t1", "p1", "")),
         ("{patient}/{patient}_{case}", "p1/p1_x.png", ("p1_x", "p1", "")),
         ("{patient}/{patient}_{case}", "p1/p2_x.png", None),
         ("{patient}/image", "p1/image.png", ("p1", "p1", "")),

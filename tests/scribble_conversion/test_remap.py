@@ -54,3 +54,55 @@ def test_an_undeclared_value_is_named(array: np.ndarray, told: str) -> None:
 
 def test_counts_include_labels_that_are_absent() -> None:
     assert count_labels(np.uint8([[0, 4], [4, 1]]), 5) == (1, 1, 0, 0, 2)
+
+
+MYOPS = {0: 0, 200: 1, 500: 2, 600: 3, 1220: 4}
+PLAIN = {0: 0, 1: 1, 2: 2, 255: 3}
+
+
+def test_rescaled_codes_count_where_the_user_declared_them() -> None:
+    stored = np.float32([0, -0.02, 199.99, 499.977, 500.0, 600.3, 1220.04])
+    np.testing.assert_array_equal(remap(stored, MYOPS, PATH, explicit=True), [0, 0, 1, 2, 2, 3, 4])
+    with pytest.raises(UserError, match="no integers"):
+        remap(stored, MYOPS, PATH)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([499.5], r"no integers \(499.5\)"),
+        ([499.8, 500.0], "from 499.8 to 500 around the label 500, so it looks interpolated"),
+        ([350.0], "label values 350"),
+        ([np.nan], "nan"),
+        ([-0.6], "no integers"),
+        ([1e12], "label values 999999995904"),
+    ],
+)
+def test_what_is_not_near_one_value_of_a_code_is_refused(values: list[float], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        remap(np.float32([0, 200, *values]), MYOPS, PATH, explicit=True)
+
+
+@pytest.mark.parametrize("value", [0.06, 0.94, 1.5, 1.06, 254.4])
+def test_neighbouring_codes_leave_little_room(value: float) -> None:
+    assert remap(np.float32([0.04, 1.04, 1.96]), PLAIN, PATH, explicit=True).tolist() == [0, 1, 2]
+    with pytest.raises(UserError, match="no integers"):
+        remap(np.float32([value]), PLAIN, PATH, explicit=True)
+
+
+@pytest.mark.parametrize("codes", [MYOPS, PLAIN, {0: 0, 1: 1}])
+@settings(deadline=None)
+@given(data=st.data())
+def test_interpolated_labels_are_always_refused(codes: dict[int, int], data: st.DataObject) -> None:
+    """A label of two classes, shifted by a part of a voxel with linear interpolation."""
+    one, other = data.draw(st.lists(st.sampled_from(sorted(codes)), min_size=2, max_size=2, unique=True))
+    width, shift = data.draw(st.integers(1, 5)), data.draw(st.floats(0.06, 0.94))
+    label = np.repeat([one, other, one], [5, width, 5]).astype(np.float64)
+    moved = (1 - shift) * label[:-1] + shift * label[1:]
+    with pytest.raises(UserError, match=PATH.name):
+        remap(moved.astype(np.float32), codes, PATH, explicit=True)
+
+
+def test_an_undeclared_value_beside_a_label_map_has_another_cure() -> None:
+    with pytest.raises(UserError, match="label values 7, expected only 0, 200, 500, 600, 1220; declare them in the"):
+        remap(np.int16([7]), MYOPS, PATH, explicit=True)

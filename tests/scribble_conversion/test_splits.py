@@ -8,10 +8,11 @@ from pathlib import Path
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
+from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from scribble_conversion.console import UserError
 from scribble_conversion.source import Case
-from scribble_conversion.splits import MAAG_PATIENTS, Fold, five_fold, maag, make_folds
+from scribble_conversion.splits import MAAG_PATIENTS, Fold, five_fold, maag, make_folds, own_folds, random_folds
 
 Frames = dict[int, int]
 """Patient number to how many frames of the patient there are."""
@@ -98,3 +99,50 @@ def test_a_file_with_entries_that_are_no_names_is_refused(tmp_path: Path, entry:
     path.write_text(json.dumps([{"train": [entry], "val": ["patient022"]}]))
     with pytest.raises(UserError, match="fold 0, train names"):
         make_folds(_cases({1: 1, 22: 2}), str(path))
+
+
+@settings(deadline=None)
+@given(ANY_PATIENTS)
+def test_random_folds_validate_everybody_once(frames: Frames) -> None:
+    cases = _cases(frames)
+    if len(frames) < 2:
+        with pytest.raises(UserError, match="at least two patients, but there is only patient"):
+            random_folds(cases)
+        return
+    folds = random_folds(cases)
+    _assert_by_patient(folds, cases)
+    assert len(folds) == min(5, len(frames))
+    assert sorted(name for fold in folds for name in fold.val) == sorted(case.identifier for case in cases)
+    assert folds == random_folds(cases[::-1])
+
+
+def test_random_folds_of_single_cases_are_nnunets_own() -> None:
+    names = sorted(f"case{number}" for number in range(23))
+    folds = random_folds([Case(name, name, ()) for name in names])
+    expected = generate_crossval_split(names, seed=12345, n_splits=5)
+    assert [list(fold.val) for fold in folds] == [sorted(map(str, fold["val"])) for fold in expected]
+
+
+def test_nobody_validates_on_images_without_labels_in_random_folds() -> None:
+    cases = [Case(name, name, (), supervision="none" if name == "c" else "scribble") for name in "abcd"]
+    folds = random_folds(cases)
+    assert len(folds) == 3
+    assert all("c" in fold.train for fold in folds)
+
+
+def test_own_folds_lose_who_is_held_out() -> None:
+    own = [{"train": ["patient001_frame01", "patient002_frame01"], "val": ["patient003_frame01"]}]
+    assert own_folds(own, _cases({1: 1, 3: 1}))[0].as_json() == {
+        "train": ["patient001_frame01"],
+        "val": ["patient003_frame01"],
+    }
+    with pytest.raises(UserError, match="the source's own split, fold 0, val is empty"):
+        make_folds(_cases({1: 1, 2: 1}), "own", own)
+    with pytest.raises(UserError, match="no split of its own"):
+        make_folds(_cases({1: 1, 2: 1}), "own")
+
+
+def test_own_folds_may_not_part_a_patient() -> None:
+    own = [{"train": ["patient001_frame01"], "val": ["patient001_frame02"]}]
+    with pytest.raises(UserError, match="the source's own split has patient001 in train and in val of fold 0"):
+        own_folds(own, _cases({1: 2}))
