@@ -16,8 +16,10 @@ LARGEST_DISTANCE = 0.5
 """How far from a code that the user declared a float may be at most."""
 GAP_SHARE = 0.05
 """How far at most, as a share of the distance between that code and the next declared one."""
-CLUSTER_WIDTH = 0.1
-"""How much the floats of one file that count as the same declared code may differ from each other."""
+LARGEST_SPREAD = 0.1
+"""How much the floats of one file that count as the same declared code may differ from each other at most."""
+SPREAD_SHARE = 0.01
+"""How much at most, as a share of the distance between that code and the next declared one."""
 
 
 def remap(
@@ -32,8 +34,10 @@ def remap(
       600: 0.5; 2 beside 3: 0.05). Interpolation between two codes spreads its values over the whole gap, nine tenths of
       which are refused, so it cannot pass unless it moved the labels by less than a twentieth of a voxel, and then
       the nearest code is the right one.
-    - All values in the file that count as this code lie within ``CLUSTER_WIDTH`` of each other: rescaling gives every
-      voxel of a code the same value, interpolation does not.
+    - All values in the file that count as this code differ by ``LARGEST_SPREAD`` and ``SPREAD_SHARE`` of that gap at
+      most: rescaling gives every voxel of a code the same value, interpolation does not.
+
+    What no rule on values can see is a blend that is another code itself, such as half of 0 and half of 2 for 1.
 
     Args:
         array: codes, any shape and real dtype.
@@ -96,12 +100,14 @@ def _snapped(floats: npt.NDArray[np.float64], codes: Mapping[int, int], path: Pa
     values, places = np.unique(floats, return_inverse=True)
     declared = np.array(sorted(codes), dtype=np.float64)
     gaps = np.diff(declared, prepend=-np.inf, append=np.inf)
-    reach = np.minimum(LARGEST_DISTANCE, GAP_SHARE * np.minimum(gaps[:-1], gaps[1:]))
+    gap = np.minimum(gaps[:-1], gaps[1:])
+    reach = np.minimum(LARGEST_DISTANCE, GAP_SHARE * gap)
+    spread = np.minimum(LARGEST_SPREAD, SPREAD_SHARE * gap)
     nearest = np.searchsorted((declared[1:] + declared[:-1]) / 2, values)
     near = np.abs(values - declared[nearest]) < reach[nearest]
     for index, code in enumerate(declared):
         cluster = values[near & (nearest == index)]
-        if cluster.size and np.ptp(cluster) > CLUSTER_WIDTH:
+        if cluster.size and np.ptp(cluster) > spread[index]:
             raise UserError(
                 f"{path} holds values from {cluster[0]:g} to {cluster[-1]:g} around the label {code:g}, so it looks "
                 "interpolated; labels have to be resampled with nearest neighbour"
