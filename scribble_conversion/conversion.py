@@ -128,17 +128,17 @@ def supervise(cases: Sequence[Case], options: Options) -> list[Case]:
     labelled = {case.patient for case in cases if case.dense is not None}
     settled = []
     for case in cases:
-        if case in dense and case in unlabelled:
+        if dense.has(case) and unlabelled.has(case):
             who = case.patient if case.patient_number is None else case.patient_number
             raise UserError(
                 f"patient {who} is named with both --dense-patients and --unlabelled-patients; name it once"
             )
         bare = case.supervision == "none" and case.dense is None and case.patient in labelled
-        if case in dense and not bare:  # bare: another frame of a patient who has dense labels
+        if dense.has(case) and not bare:  # bare: another frame of a patient who has dense labels
             if case.dense is None:
                 raise UserError(f"{case.identifier} has no dense label; leave its patient out of --dense-patients")
             settled.append(replace(case, supervision="dense"))
-        elif case in unlabelled or (
+        elif unlabelled.has(case) or (
             options.allow_unlabelled and case.supervision == "scribble" and case.scribble is None
         ):
             settled.append(replace(case, supervision="none"))

@@ -48,10 +48,8 @@ class PatientList:
     def __bool__(self) -> bool:
         return bool(self.ranges or self.names)
 
-    def __contains__(self, case: object) -> bool:
+    def has(self, case: Case) -> bool:
         """Tell whether a case is named: by its patient's number, its patient's name or its own."""
-        if not isinstance(case, Case):
-            return False
         number = case.patient_number
         in_range = number is not None and any(first <= number <= last for first, last in self.ranges)
         return in_range or case.patient in self.names or case.identifier in self.names
@@ -77,7 +75,7 @@ class PatientList:
                     f"'{name}' is no patient or case here ({name_some(known)}) and no number or range like 81-100,5; "
                     f"correct {option}"
                 )
-        if self and not any(case in self for case in cases):
+        if self and not any(map(self.has, cases)):
             raise UserError(f"no case belongs to the patients {self}; give numbers that occur with {option}")
 
 
@@ -96,9 +94,9 @@ def hold_out(cases: Sequence[Case], test: PatientList) -> tuple[list[Case], list
             none is left to train with.
     """
     test.require_known(cases, "--test-patients")
-    held_out = [case for case in cases if case.test or case in test]
-    training = [case for case in cases if not (case.test or case in test)]
-    parted = {case.patient for case in held_out if case in test} & {case.patient for case in training}
+    held_out = [case for case in cases if case.test or test.has(case)]
+    training = [case for case in cases if not (case.test or test.has(case))]
+    parted = {case.patient for case in held_out if test.has(case)} & {case.patient for case in training}
     if parted:
         raise UserError(
             f"--test-patients names some cases of {name_some(parted)} but not all; "

@@ -76,7 +76,7 @@ class Source:
     format: str
     cases: tuple[Case, ...]
     channel_names: tuple[str, ...]
-    labels: dict[str, LabelValue]
+    labels: Mapping[str, LabelValue]
     scribble_codes: dict[int, int]
     dense_codes: dict[int, int]
     description: str = ""

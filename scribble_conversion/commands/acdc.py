@@ -10,7 +10,7 @@ from typing import Any
 from scribble_conversion.commands.common import add_common, options_of
 from scribble_conversion.conversion import convert
 from scribble_conversion.files import opened_folder
-from scribble_conversion.patients import PatientRanges
+from scribble_conversion.patients import PatientList
 from scribble_conversion.readers.acdc import find_acdc
 from scribble_conversion.readers.acdc_frames import ALL, other_frames, parse_most
 from scribble_conversion.summary import summarise
@@ -62,7 +62,7 @@ def _run(args: argparse.Namespace) -> None:
         source = find_acdc(args.images, scribbles, args.test_images)
         if args.other_frames is not None:
             choose_target(options.dataset_id, options.name, options.overwrite)  # tells mistakes before the long work
-            most, held_out = parse_most(args.other_frames), PatientRanges.parse(options.test_patients)
+            most, held_out = parse_most(args.other_frames), PatientList.parse(options.test_patients)
             frames = other_frames(source, args.images, most, held_out, options.processes)
             source = temporary.enter_context(frames)
         print(summarise(convert(source, options)))

@@ -114,5 +114,5 @@ def _source(pairs: Pairs, codes: Codes, channel_names: list[str]) -> Source:
         dense_codes=codes.dense,
         file_ending=pairs.file_ending,
         explicit_codes=codes.explicit,
-        notes=(*pairs.notes, *codes.notes),
+        notes=tuple(f"note: {note}" for note in (*pairs.notes, *codes.notes)),
     )

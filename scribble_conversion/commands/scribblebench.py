@@ -84,7 +84,7 @@ def _source(found: RawDataset, repaired: RepairedLabels) -> Source:
         regions_class_order=repaired.regions_class_order,
         reader_writer=_reader_writer(found),
         folds=found.folds,
-        notes=notes or ("nothing had to be repaired",),
+        notes=tuple(f"note: {note}" for note in notes or ("nothing had to be repaired",)),
         image_option="--data (imagesTr)",
         scribble_option="--data (labelsTr)",
     )

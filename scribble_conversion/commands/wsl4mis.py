@@ -9,8 +9,9 @@ from typing import Any
 
 from scribble_conversion.commands.common import add_common, options_of
 from scribble_conversion.conversion import Options, convert
-from scribble_conversion.patients import PatientRanges
+from scribble_conversion.patients import PatientList
 from scribble_conversion.readers.wsl4mis import STRUCTURES, Form, opened_wsl4mis
+from scribble_conversion.source import Case
 from scribble_conversion.summary import summarise
 from scribble_conversion.target import choose_target
 
@@ -76,8 +77,8 @@ def _run(args: argparse.Namespace) -> None:
         print(summarise(convert(source, options)))
 
 
-def _may_lack_scribbles(options: Options) -> Callable[[int | None], bool]:
-    """Tell of a patient whether the user's options make do without scribbles."""
+def _may_lack_scribbles(options: Options) -> Callable[[Case], bool]:
+    """Tell of a case whether the user's options make do without scribbles."""
     lists = (options.test_patients, options.dense_patients, options.unlabelled_patients)
-    spared = [PatientRanges.parse(text) for text in lists]
-    return lambda number: options.allow_unlabelled or any(number in ranges for ranges in spared)
+    spared = [PatientList.parse(text) for text in lists]
+    return lambda case: options.allow_unlabelled or any(named.has(case) for named in spared)

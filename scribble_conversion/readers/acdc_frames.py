@@ -18,9 +18,10 @@ from nibabel.spatialimages import HeaderDataError
 
 from scribble_conversion.console import UserError
 from scribble_conversion.files import find_files, writing_temporary
-from scribble_conversion.nifti import SPACING_TOLERANCE, check_file
+from scribble_conversion.formats.nifti import check_file
+from scribble_conversion.formats.volume import SPACING_TOLERANCE
 from scribble_conversion.parallel import number_of_processes, run_all
-from scribble_conversion.patients import PatientRanges
+from scribble_conversion.patients import PatientList
 from scribble_conversion.readers.acdc import training_folder
 from scribble_conversion.readers.acdc_info import PHASES, Info, find_infos
 from scribble_conversion.source import Case, Source, name_some
@@ -51,7 +52,7 @@ class FramesJob:
 
 @contextmanager
 def other_frames(
-    source: Source, images: Path, most: int | None, spared: PatientRanges, processes: int | None
+    source: Source, images: Path, most: int | None, spared: PatientList, processes: int | None
 ) -> Iterator[Source]:
     """Add the frames of the 4D files that are no cases yet, as unlabelled training cases.
 
@@ -74,7 +75,7 @@ def other_frames(
     files = find_files(training_folder(images))
     patients: dict[str, list[Case]] = {}
     for case in source.cases:
-        if case.images and not case.test and case.patient_number not in spared:
+        if case.images and not case.test and not spared.has(case):
             patients.setdefault(case.patient, []).append(case)
     series = _find_series(files, set(patients))
     infos = find_infos(files)

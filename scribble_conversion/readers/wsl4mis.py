@@ -59,7 +59,7 @@ def opened_wsl4mis(
     data: Path,
     images: Path | None,
     form: Form,
-    may_lack_scribbles: Callable[[int | None], bool],
+    may_lack_scribbles: Callable[[Case], bool],
     processes: int | None,
 ) -> Iterator[Source]:
     """Put the cases together as NIfTI files in a temporary folder, which is removed at the end.
@@ -68,7 +68,7 @@ def opened_wsl4mis(
         data: folder with the HDF5 files, at any depth.
         images: folder with the original NIfTI images, at any depth; None to write the stored intensities.
         form: what the files do not say.
-        may_lack_scribbles: whether a patient, given by number, is fine without scribbles.
+        may_lack_scribbles: whether a case is fine without scribbles.
         processes: how many processes; None for nnU-Net's default.
 
     Yields:
@@ -94,7 +94,7 @@ def opened_wsl4mis(
                 spacing=spacing,
                 scribble_codes={**dense_codes, form.unlabelled: ignore},
                 dense_codes=dense_codes,
-                needs_scribbles=not may_lack_scribbles(Case(name, patient_of(name), ()).patient_number),
+                needs_scribbles=not may_lack_scribbles(Case(name, patient_of(name), ())),
                 folder=Path(temporary),
             )
             for name, found in files.items()

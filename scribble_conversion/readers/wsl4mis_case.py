@@ -11,9 +11,9 @@ import SimpleITK as sitk
 
 from scribble_conversion.console import UserError
 from scribble_conversion.files import writing_temporary
+from scribble_conversion.formats.nifti import read_image, write_label
 from scribble_conversion.hdf5 import missing_dataset, read_datasets
 from scribble_conversion.matching import Orientation, correlation, find_orientation, most_alike, slice_correlations
-from scribble_conversion.nifti import read_volume, write_label
 from scribble_conversion.remap import remap
 
 LOWEST_CORRELATION = 0.99
@@ -169,7 +169,7 @@ def _either_way(left: npt.NDArray[np.generic], right: npt.NDArray[np.generic]) -
 def _place(job: StackJob, arrays: Arrays) -> Stacked:
     """Write the labels in the geometry of the original image."""
     assert job.original is not None, "the caller has looked"
-    original = sitk.GetArrayFromImage(read_volume(job.original))
+    original = sitk.GetArrayFromImage(read_image(job.original))
     stack = arrays["image"]
     orientation = find_orientation(stack, original)
     if orientation is None:

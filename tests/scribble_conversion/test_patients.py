@@ -24,7 +24,7 @@ CASES = [Case(f"patient{number:03d}_frame01", f"patient{number:03d}", ()) for nu
 )
 def test_lists_and_ranges_include_both_ends(text: str, held_out: list[int]) -> None:
     named = PatientList.parse(text)
-    assert [case.patient_number for case in CASES if case in named] == held_out
+    assert [case.patient_number for case in CASES if named.has(case)] == held_out
 
 
 @pytest.mark.parametrize("text", ["a", "1-", "-1", "1-2-3", "1;2", "1.5", "patient08", "81,patient1"])
