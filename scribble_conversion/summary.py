@@ -7,6 +7,9 @@ from collections import Counter
 from scribble_conversion.conversion import Conversion
 from scribble_conversion.source import IGNORE_NAME, LabelValue, count_patients, integers_of
 
+FEW_UNLABELLED = 0.5
+"""A smaller share of unlabelled voxels than this is suspicious."""
+
 
 def summarise(conversion: Conversion) -> str:
     """Tell what was written and what to do next.
@@ -63,8 +66,14 @@ def _warnings(conversion: Conversion) -> list[str]:
     source = conversion.source
     missing = [name for name, value in source.labels.items() if not _voxels(conversion, value)]
     lines = [f"warning: {name} is never scribbled, so it cannot be learned" for name in missing]
-    if not conversion.voxels[source.ignore_value]:
+    unlabelled = conversion.voxels[source.ignore_value] / sum(conversion.voxels)
+    if not unlabelled:
         lines.append("warning: no voxel is unlabelled, so these are dense labels rather than scribbles")
+    elif unlabelled < FEW_UNLABELLED and all(case.supervision == "scribble" for case in conversion.training):
+        lines.append(
+            f"warning: only {100 * unlabelled:.2f} % of the voxels are unlabelled, while scribbles leave most so; "
+            "check which value in the files means unlabelled"
+        )
     if conversion.was_preprocessed:
         lines.append("warning: what nnU-Net preprocessed before is out of date; preprocess again before training")
     return lines

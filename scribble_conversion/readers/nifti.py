@@ -28,6 +28,7 @@ class Folder:
     """One side of the data.
 
     Attributes:
+        content: what is in it, for people.
         path: the folder.
         option: the option that named it.
         pattern_option: the option for its names.
@@ -35,6 +36,7 @@ class Folder:
         usual: those.
     """
 
+    content: str
     path: Path
     option: str
     pattern_option: str
@@ -75,17 +77,17 @@ class Pairs:
 
 def image_folder(path: Path, pattern: str = "") -> Folder:
     """The folder of the images."""
-    return Folder(path, "--images", "--image-pattern", pattern, _IMAGE_PATTERNS)
+    return Folder("images", path, "--images", "--image-pattern", pattern, _IMAGE_PATTERNS)
 
 
 def scribble_folder(path: Path, pattern: str = "") -> Folder:
     """The folder of the scribbles."""
-    return Folder(path, "--scribbles", "--scribble-pattern", pattern, _LABEL_PATTERNS)
+    return Folder("scribbles", path, "--scribbles", "--scribble-pattern", pattern, _LABEL_PATTERNS)
 
 
 def dense_folder(path: Path, pattern: str = "") -> Folder:
     """The folder of the dense labels."""
-    return Folder(path, "--dense", "--dense-pattern", pattern, _LABEL_PATTERNS)
+    return Folder("dense labels", path, "--dense", "--dense-pattern", pattern, _LABEL_PATTERNS)
 
 
 def find_pairs(
@@ -125,9 +127,7 @@ def find_pairs(
         channels=channels,
         file_ending=common_ending(pictures),
         notes=tuple(
-            f"{folder.option.removeprefix('--')} were matched as '{pattern.text}'"
-            for folder, pattern in chosen
-            if not folder.pattern
+            f"{folder.content} were matched as '{pattern.text}'" for folder, pattern in chosen if not folder.pattern
         ),
     )
 

@@ -318,3 +318,14 @@ def test_the_dataset_that_is_read_is_not_replaced(
     monkeypatch.setenv("nnUNet_raw", str(workplace.root))
     arguments = _arguments(workplace, "-d", "201", "-n", "KiTS", "--overwrite")
     assert "belongs to the dataset that would be replaced" in workplace.refused(capfd, arguments)
+
+
+def test_a_dense_dataset_taken_for_scribbles_is_told(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where no dataset.json and no dense labels contradict, only the share of the highest value can."""
+    _fill(workplace, None, dense=False)
+    for name in NAMES:
+        labels = np.zeros(SHAPE, np.uint8)
+        labels[0, :2, 0] = 1, 2
+        workplace.volume(f"Dataset201_KiTS/labelsTr/{name}.nii.gz", labels)
+    assert main(_arguments(workplace, "--unlabelled-value", "2")) == 0
+    assert "warning: only 0.25 % of the voxels are unlabelled" in capsys.readouterr().out
