@@ -21,6 +21,7 @@ from scribble_conversion.scan import scan_labels
 from scribble_conversion.source import Source
 from scribble_conversion.splits import RANDOM
 from scribble_conversion.summary import summarise
+from scribble_conversion.target import choose_target
 
 
 def add_parser(formats: Any) -> None:
@@ -84,6 +85,8 @@ def add_parser(formats: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
+    options = options_of(args)
+    choose_target(options.dataset_id, options.name, options.overwrite)  # tells mistakes before the long work
     pairs = find_pairs(
         image_folder(args.images, args.image_pattern),
         scribble_folder(args.scribbles, args.scribble_pattern),
@@ -100,7 +103,7 @@ def _run(args: argparse.Namespace) -> None:
         names=args.labels,
         scan=lambda: scan_labels(files, args.np),
     )
-    print(summarise(convert(_source(pairs, codes, args.channel_names), options_of(args))))
+    print(summarise(convert(_source(pairs, codes, args.channel_names), options)))
 
 
 def _source(pairs: Pairs, codes: Codes, channel_names: list[str]) -> Source:

@@ -18,6 +18,7 @@ from scribble_conversion.scan import integer_values, scan_labels
 from scribble_conversion.source import Source
 from scribble_conversion.splits import RANDOM
 from scribble_conversion.summary import summarise
+from scribble_conversion.target import choose_target
 
 _PREPROCESSED = "nnUNet_preprocessed"
 
@@ -57,6 +58,8 @@ def add_parser(formats: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
+    options = options_of(args)
+    choose_target(options.dataset_id, options.name, options.overwrite)  # tells mistakes before the long work
     preprocessed = os.environ.get(_PREPROCESSED)
     found = find_raw_dataset(args.data, args.case_pattern, Path(preprocessed) if preprocessed else None)
     scanned = scan_labels([*found.scribble_files, *found.dense_files], args.np)
@@ -64,7 +67,7 @@ def _run(args: argparse.Namespace) -> None:
         integer_values({file: scanned[file] for file in files}) for files in (found.scribble_files, found.dense_files)
     )
     repaired = repair_labels(found.declared, scribbles, dense, args.unlabelled_value)
-    print(summarise(convert(_source(found, repaired), options_of(args))))
+    print(summarise(convert(_source(found, repaired), options)))
 
 
 def _source(found: RawDataset, repaired: RepairedLabels) -> Source:
