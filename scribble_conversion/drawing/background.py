@@ -58,9 +58,7 @@ def curves_around(foreground: Mask, hand: Hand, rng: np.random.Generator) -> lis
     return curves
 
 
-def free_curves(
-    allowed: Mask, preferred: Mask, number: int, length: float, rng: np.random.Generator
-) -> list[Curve]:
+def free_curves(allowed: Mask, preferred: Mask, number: int, length: float, rng: np.random.Generator) -> list[Curve]:
     """Curves drawn freely somewhere in the background.
 
     Args:

@@ -92,7 +92,7 @@ def values_at(array: npt.NDArray[np.float64], curve: Curve) -> npt.NDArray[np.fl
 def within(curve: Curve, mask: Mask) -> npt.NDArray[np.bool_]:
     """Whether the pixel under each point of a curve belongs to the mask, (n,); pixels outside the array do not."""
     pixels = np.floor(curve + 0.5).astype(int)
-    inside = ((pixels >= 0) & (pixels < mask.shape)).all(1)
+    inside: Mask = np.logical_and(pixels >= 0, pixels < mask.shape).all(axis=1)
     inside[inside] = mask[tuple(pixels[inside].T)]
     return inside
 

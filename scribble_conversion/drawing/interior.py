@@ -101,9 +101,7 @@ def _zigzag(spine: Curve, mask: Mask, rng: np.random.Generator) -> Curve:
     return _held(line + normals(line) * shake[:, None], even, mask)
 
 
-def _spiral(
-    centre: Curve, mask: Mask, rng: np.random.Generator, turns: float, inner: float | None
-) -> Curve:
+def _spiral(centre: Curve, mask: Mask, rng: np.random.Generator, turns: float, inner: float | None) -> Curve:
     """Around the centre of a round structure, inwards, or a loop where ``inner`` is None."""
     angles = np.arange(0, turns * 2 * np.pi, 0.1) * rng.choice([-1, 1]) + rng.uniform(0, 2 * np.pi)
     outward = np.column_stack([np.sin(angles), np.cos(angles)])

@@ -109,9 +109,7 @@ def _corner(window: tuple[slice, slice]) -> npt.NDArray[np.float64]:
     return np.array([part.start for part in window], dtype=np.float64)
 
 
-def _drawn(
-    curves: list[Curve], mask: Mask, depth: npt.NDArray[np.float64], pen: Pen, rng: np.random.Generator
-) -> Mask:
+def _drawn(curves: list[Curve], mask: Mask, depth: npt.NDArray[np.float64], pen: Pen, rng: np.random.Generator) -> Mask:
     """Draw the wanted piece of each curve."""
     drawn = np.zeros_like(mask)
     for curve in curves:

@@ -74,7 +74,9 @@ def scribble_volume(
     scribbles = np.full(planes.shape, unlabelled, dtype=np.uint8)
     hand = Hand.draw(rng)
     chosen = _annotated(planes, plan, rng)
-    for index, slice_rng in enumerate(np.random.default_rng(seed) for seed in rng.integers(2**63, size=(len(planes), 2))):
+    for index, slice_rng in enumerate(
+        np.random.default_rng(seed) for seed in rng.integers(2**63, size=(len(planes), 2))
+    ):
         if chosen[index]:
             scribbles[index] = scribble_slice(planes[index], bodies[index], unlabelled, plan.pen, hand, slice_rng)
     return np.moveaxis(scribbles, 0, axis)
