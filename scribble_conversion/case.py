@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,13 +71,20 @@ def convert_case(job: CaseJob) -> CaseResult:
         UserError: if a file is damaged, has dimensions that its kind must not have, holds undeclared labels or NaN,
             or if the geometry of a label or channel is not the image's; or if a file cannot be written.
     """
-    try:
+    with case_errors(job.case):
         return _convert(job)
+
+
+@contextmanager
+def case_errors(case: Case) -> Iterator[None]:
+    """Turn what goes wrong with a case's files or for want of memory into a ``UserError``."""
+    try:
+        yield
     except MemoryError as error:
-        raise UserError(f"{job.case.images[0]} does not fit into memory; use fewer processes (-np 1)") from error
+        raise UserError(f"{case.images[0]} does not fit into memory; use fewer processes (-np 1)") from error
     except OSError as error:
         raise UserError(
-            f"{error.filename or job.case.identifier} cannot be read or written "
+            f"{error.filename or case.identifier} cannot be read or written "
             f"({error.strerror or error}); check permissions and free space"
         ) from error
 
@@ -89,7 +97,7 @@ def _convert(job: CaseJob) -> CaseResult:
     for index, path in enumerate(case.images):
         format_of(path).copy_image(path, image_folder / f"{case.identifier}_{index:04d}{job.file_ending}")
     if case.dense is not None:
-        labels = _read_label(job, case.dense, channels[0], job.dense_codes)
+        labels = read_label(case, case.dense, channels[0], job.dense_codes, job.explicit_codes)
         _write_label(job, labels, "labelsTs" if job.held_out else "labelsTr_dense")
     number = sum(channel.GetNumberOfComponentsPerPixel() for channel in channels)
     if job.held_out:
@@ -118,14 +126,30 @@ def _training_label(job: CaseJob, image: sitk.Image) -> npt.NDArray[np.uint8]:
         return np.full(image.GetSize()[::-1], job.ignore_value, dtype=np.uint8)
     path, codes = (case.dense, job.dense_codes) if case.supervision == "dense" else (case.scribble, job.scribble_codes)
     assert path is not None, "conversion.py has checked the pairs"
-    return _read_label(job, path, image, codes)
+    return read_label(case, path, image, codes, job.explicit_codes)
 
 
-def _read_label(job: CaseJob, path: Path, image: sitk.Image, codes: Mapping[int, int]) -> npt.NDArray[np.uint8]:
-    """Read a label, hold it against its image and remap it; axes (z, y, x) or (y, x)."""
+def read_label(
+    case: Case, path: Path, image: sitk.Image, codes: Mapping[int, int], explicit_codes: bool
+) -> npt.NDArray[np.uint8]:
+    """Read a label of a case, hold it against its image and remap it.
+
+    Args:
+        case: whose label it is.
+        path: its file.
+        image: the case's image, or its first channel.
+        codes: code in the file to the integer returned.
+        explicit_codes: whether the user declared the codes, so that floats near one count as it (``remap``).
+
+    Returns:
+        The integers, axes (z, y, x) or (y, x).
+
+    Raises:
+        UserError: if the file is damaged, does not lie on the image, or holds undeclared values.
+    """
     label = format_of(path).read_label(path)
-    _require_same_geometry(path, label, job.case.images[0], image)
-    return remap(sitk.GetArrayViewFromImage(label), codes, path, explicit=job.explicit_codes)
+    _require_same_geometry(path, label, case.images[0], image)
+    return remap(sitk.GetArrayViewFromImage(label), codes, path, explicit=explicit_codes)
 
 
 def _require_same_geometry(

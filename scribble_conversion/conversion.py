@@ -87,7 +87,7 @@ def convert(source: Source, options: Options) -> Conversion:
     _check_source_apart(source, target)
     training, held_out = hold_out(source.cases, PatientList.parse(options.test_patients))
     training = supervise(training, options)
-    _check_pairs(source, training, held_out)
+    check_pairs(source, training, held_out)
     folds = make_folds(training, options.split, source.folds)
     processes = number_of_processes(options.processes, len(source.cases))
     was_preprocessed = target.is_preprocessed
@@ -158,8 +158,17 @@ def _check_source_apart(source: Source, target: Target) -> None:
                 raise UserError(f"{file} belongs to the dataset that would be replaced; choose another id with -d")
 
 
-def _check_pairs(source: Source, training: Sequence[Case], held_out: Sequence[Case]) -> None:
-    """Refuse images without scribbles (unless held out) and scribbles without images."""
+def check_pairs(source: Source, training: Sequence[Case], held_out: Sequence[Case]) -> None:
+    """Refuse images without scribbles (unless held out) and scribbles without images.
+
+    Args:
+        source: what a reader found.
+        training: cases to train with, their ``supervision`` settled.
+        held_out: cases held out.
+
+    Raises:
+        UserError: if there are any.
+    """
     orphans = {case.identifier for case in (*training, *held_out) if not case.images}
     if orphans:
         raise UserError(
@@ -234,6 +243,7 @@ def _write_dataset_json(
             "dense_labels": "labelsTr_dense" if (folder / "labelsTr_dense").is_dir() else None,
             "supervision": {case.identifier: case.supervision for case in training if case.supervision != "scribble"},
             "cases": {case.identifier: dict(case.facts) for case in (*training, *held_out) if case.facts},
+            **({"drawing": dict(source.drawing)} if source.drawing else {}),
         },
     )
 

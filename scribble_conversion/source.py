@@ -69,6 +69,7 @@ class Source:
         reader_writer: nnU-Net's class to read the files; empty for the one that goes with ``file_ending``.
         explicit_codes: whether the user declared the codes, so that floats near one count as it (``remap``).
         folds: the source's own split, in the form of ``splits_final.json``; empty where it has none.
+        drawing: how a program drew or shortened the scribbles, recorded in ``dataset.json``; empty if a person drew.
         image_option: the command line option that named the images, for messages.
         scribble_option: the one that named the scribbles.
     """
@@ -88,6 +89,7 @@ class Source:
     reader_writer: str = ""
     explicit_codes: bool = False
     folds: tuple[Mapping[str, tuple[str, ...]], ...] = ()
+    drawing: Mapping[str, object] = field(default_factory=dict)
     image_option: str = "--images"
     scribble_option: str = "--scribbles"
 

@@ -92,9 +92,9 @@ def values_at(array: npt.NDArray[np.float64], curve: Curve) -> npt.NDArray[np.fl
 def within(curve: Curve, mask: Mask) -> npt.NDArray[np.bool_]:
     """Whether the pixel under each point of a curve belongs to the mask, (n,); pixels outside the array do not."""
     pixels = np.floor(curve + 0.5).astype(int)
-    inside: Mask = np.logical_and(pixels >= 0, pixels < mask.shape).all(axis=1)
-    inside[inside] = mask[tuple(pixels[inside].T)]
-    return inside
+    rows, columns = np.clip(pixels, 0, np.array(mask.shape) - 1).T
+    inside = np.all((pixels >= 0) & (pixels < mask.shape), axis=1)
+    return np.asarray(inside & mask[rows, columns])
 
 
 def runs_within(curve: Curve, mask: Mask) -> list[Curve]:

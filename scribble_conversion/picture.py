@@ -1,0 +1,141 @@
+"""A picture of the scribbles over some slices, to see what was made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from scribble_conversion.console import UserError
+from scribble_conversion.conversion import Conversion
+from scribble_conversion.formats.registry import format_of
+from scribble_conversion.planes import as_volume, axis_across, grey_values
+from scribble_conversion.source import Case
+
+CASES = 4
+SLICES = 5
+PANEL_INCHES = 3.0
+DOTS_PER_INCH = 110
+OUTLINE = "yellow"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One slice.
+
+    Attributes:
+        title: case and slice.
+        grey: (rows, columns) intensities.
+        scribbles: (rows, columns) labels.
+        dense: likewise, None where there are no dense labels.
+    """
+
+    title: str
+    grey: npt.NDArray[np.float32]
+    scribbles: npt.NDArray[np.uint8]
+    dense: npt.NDArray[np.uint8] | None
+
+
+def check_picture(path: Path | None) -> None:
+    """Refuse a place where no picture can be written, before the long work begins.
+
+    Raises:
+        UserError: if there is no such folder, or the ending is not ``.png``.
+    """
+    if path is not None and (path.suffix.lower() != ".png" or path.is_dir() or not path.absolute().parent.is_dir()):
+        raise UserError(f"{path} cannot become a picture; give a .png file in an existing folder with --picture")
+
+
+def draw_picture(conversion: Conversion, path: Path, axis: int | None) -> None:
+    """Draw some slices of some training cases with their scribbles; the dense labels as thin outlines.
+
+    Args:
+        conversion: what was written.
+        path: the ``.png`` file.
+        axis: the array axis across the slices as the user chose it, or None.
+
+    Raises:
+        UserError: if the picture cannot be written.
+    """
+    scribbled = [case for case in conversion.training if case.supervision == "scribble"]
+    rows = [_panels(conversion, scribbled[index], axis) for index in _spread(len(scribbled), CASES)]
+    columns = max(map(len, rows))
+    colours = _colours(conversion.source.ignore_value)
+    figure = Figure(figsize=(PANEL_INCHES * columns, PANEL_INCHES * len(rows) + 0.4), layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for row, places in zip(rows, grid, strict=True):
+        for panel, axes in zip(row, places, strict=False):  # a case may have fewer slices than others
+            _show(panel, axes, colours)
+    patches = [
+        Patch(facecolor=colours[value], edgecolor="grey", label=name)
+        for name, value in conversion.source.labels.items()
+        if isinstance(value, int)
+    ]
+    figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=8)
+    try:
+        figure.savefig(path, dpi=DOTS_PER_INCH)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{path} cannot be written ({reason}); the dataset is complete without it") from error
+
+
+def _panels(conversion: Conversion, case: Case, axis: int | None) -> list[Panel]:
+    """Some of the slices of a case that have scribbles."""
+    folder, ending, unlabelled = conversion.target.raw, conversion.source.file_ending, conversion.source.ignore_value
+    image_file = folder / "imagesTr" / f"{case.identifier}_0000{ending}"
+    image = format_of(image_file).read_image(image_file)
+    across = axis_across(image, axis)
+    grey = np.moveaxis(grey_values(image), across, 0)
+    scribbles, dense = (
+        np.moveaxis(_labels(file), across, 0) if file.exists() else None
+        for file in (folder / name / f"{case.identifier}{ending}" for name in ("labelsTr", "labelsTr_dense"))
+    )
+    assert scribbles is not None, "the conversion has just written it"
+    drawn = np.flatnonzero((scribbles != unlabelled).any(axis=(1, 2)))
+    window = np.percentile(grey, [1, 99])
+    return [
+        Panel(
+            title=f"{case.identifier}, slice {index}" if len(grey) > 1 else case.identifier,
+            grey=np.clip(grey[index], *window),
+            scribbles=np.where(scribbles[index] == unlabelled, 255, scribbles[index]),
+            dense=None if dense is None else dense[index],
+        )
+        for index in (int(drawn[place]) for place in _spread(len(drawn), SLICES))
+    ]
+
+
+def _show(panel: Panel, axes: Axes, colours: npt.NDArray[np.float64]) -> None:
+    axes.imshow(panel.grey, cmap="gray", interpolation="nearest")
+    drawn = panel.scribbles < len(colours)
+    overlay = np.zeros((*drawn.shape, 4))
+    overlay[drawn] = colours[panel.scribbles[drawn]]
+    axes.imshow(overlay, interpolation="nearest")
+    for value in [] if panel.dense is None else np.unique(panel.dense[panel.dense > 0]):
+        inside = panel.dense == value
+        if inside.any() and not inside.all() and min(inside.shape) > 1:
+            axes.contour(inside, levels=[0.5], colors=OUTLINE, linewidths=0.4)
+    axes.set_title(panel.title, fontsize=7)
+
+
+def _labels(file: Path) -> npt.NDArray[np.uint8]:
+    return as_volume(sitk.GetArrayFromImage(format_of(file).read_label(file)))
+
+
+def _colours(number: int) -> npt.NDArray[np.float64]:
+    """White for the background, colours as different as possible for the classes, (number, 4)."""
+    bright = matplotlib.colormaps["hsv"](np.linspace(0, 1, number)[: number - 1]) if number > 1 else np.zeros((0, 4))
+    return np.concatenate([np.ones((1, 4)), bright])
+
+
+def _spread(number: int, most: int) -> list[int]:
+    """At most ``most`` of the indices 0 to ``number`` - 1, far apart."""
+    return sorted({round(place) for place in np.linspace(0, number - 1, min(number, most))})

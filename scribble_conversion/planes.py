@@ -1,0 +1,47 @@
+"""Images as stacks of the slices that people scribble."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+AXES = "zyx"
+"""Names of the array axes; x is the first axis in the files."""
+SAME_SPACING = 1.01
+"""Spacings that differ by less than this factor are the same."""
+
+
+def slice_axis(shape: tuple[int, ...], spacing: tuple[float, ...]) -> int:
+    """Find the axis across the slices of a volume: the one of the largest spacing, the first of several.
+
+    Args:
+        shape: voxels per axis, array order (z, y, x).
+        spacing: mm per axis, same order.
+
+    Returns:
+        The array axis; an axis of a single voxel is taken before all others, as a flat image has one.
+    """
+    if min(shape) == 1:
+        return shape.index(1)
+    return next(axis for axis, size in enumerate(spacing) if size * SAME_SPACING >= max(spacing))
+
+
+def axis_across(image: sitk.Image, chosen: int | None) -> int:
+    """The array axis across the slices of an image: the user's, else the one ``slice_axis`` finds; 0 for 2D images."""
+    if image.GetDimension() == 2:
+        return 0
+    return slice_axis(image.GetSize()[::-1], image.GetSpacing()[::-1]) if chosen is None else chosen
+
+
+def as_volume(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """An array of three axes: (y, x) becomes a volume of one slice."""
+    return array[None] if array.ndim == 2 else array
+
+
+def grey_values(image: sitk.Image) -> npt.NDArray[np.float32]:
+    """Intensities, (z, y, x); colours are averaged, a 2D image is one slice."""
+    array = sitk.GetArrayViewFromImage(image).astype(np.float32)
+    return as_volume(array.mean(axis=-1) if image.GetNumberOfComponentsPerPixel() > 1 else array)
