@@ -46,7 +46,7 @@ def scribble_slice(
     What is drawn with a smaller ``fraction`` is part of what is drawn with a larger one and the same ``rng``.
 
     Args:
-        labels: (rows, columns) classes, 0 is background.
+        labels: (rows, columns) classes, 0 is background; where it is ``unlabelled`` nothing is drawn.
         body: (rows, columns) where free background strokes should begin.
         unlabelled: the value of pixels without a stroke; no class.
         pen: how much is drawn.
@@ -57,7 +57,7 @@ def scribble_slice(
         (rows, columns) classes where there is a stroke, ``unlabelled`` elsewhere; every class of the slice occurs.
     """
     scribbles = np.full(labels.shape, unlabelled, dtype=np.uint8)
-    for value in np.unique(labels[labels > 0]):
+    for value in np.unique(labels[(labels > 0) & (labels != unlabelled)]):
         for window, component in _components(labels == value, SPECK):
             depth = depth_of(component)
             curves = interior_curves(component, depth, hand, rng)

@@ -38,7 +38,7 @@ def scribble_volume(
     """Scribble a volume.
 
     Args:
-        labels: (z, y, x) classes, 0 is background.
+        labels: (z, y, x) classes, 0 is background; where it is ``unlabelled`` nothing is drawn.
         image: (z, y, x) intensities; free background strokes begin where it is not dark.
         axis: the array axis across the slices.
         unlabelled: the value of voxels without a stroke; no class.
@@ -52,7 +52,7 @@ def scribble_volume(
     bodies = body_of(np.moveaxis(image, axis, 0))
     scribbles = np.full(planes.shape, unlabelled, dtype=np.uint8)
     hand = Hand.draw(rng)
-    chosen = _annotated(planes, plan, rng)
+    chosen = _annotated(planes, unlabelled, plan, rng)
     seeds = rng.integers(2**63, size=(len(planes), 2))  # one stream per slice: none depends on the slices before it
     for index in np.flatnonzero(chosen):
         slice_rng = np.random.default_rng(seeds[index])
@@ -60,13 +60,16 @@ def scribble_volume(
     return np.moveaxis(scribbles, 0, axis)
 
 
-def _annotated(planes: npt.NDArray[np.uint8], plan: Plan, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+def _annotated(
+    planes: npt.NDArray[np.uint8], unlabelled: int, plan: Plan, rng: np.random.Generator
+) -> npt.NDArray[np.bool_]:
     """Which slices are scribbled, (slices,); of the ways to take every k-th, one that meets the most classes."""
     number = len(planes)
-    classes = [set(np.unique(plane)) for plane in planes]
+    classes = [set(np.unique(plane).tolist()) - {unlabelled} for plane in planes]
     met = [len(set().union(*classes[start :: plan.every])) for start in range(min(plan.every, number))]
     start = int(rng.choice(np.flatnonzero(np.array(met) == max(met))))
     chosen = (np.arange(number) - start) % plan.every == 0
-    if not plan.empty_slices and (planes > 0).any():
-        chosen &= (planes > 0).any(axis=(1, 2))
+    with_structure = np.array([bool(found - {0}) for found in classes])
+    if not plan.empty_slices and with_structure.any():
+        chosen &= with_structure
     return chosen

@@ -53,7 +53,9 @@ class RawDataset:
         return [case.dense for case in self.cases if case.dense is not None]
 
 
-def find_raw_dataset(data: Path, case_pattern: str = "", preprocessed: Path | None = None) -> RawDataset:
+def find_raw_dataset(
+    data: Path, case_pattern: str = "", preprocessed: Path | None = None, option: str = "--data"
+) -> RawDataset:
     """Find the files of an nnU-Net raw dataset, whatever its ``dataset.json`` says.
 
     Args:
@@ -61,6 +63,7 @@ def find_raw_dataset(data: Path, case_pattern: str = "", preprocessed: Path | No
             are optional.
         case_pattern: how the cases are named, to tell the patients; empty where every case is a patient.
         preprocessed: ``nnUNet_preprocessed``, where the dataset's ``splits_final.json`` is looked for after ``data``.
+        option: the command line option that named the dataset, for messages.
 
     Returns:
         What was found.
@@ -68,10 +71,10 @@ def find_raw_dataset(data: Path, case_pattern: str = "", preprocessed: Path | No
     Raises:
         UserError: if a folder is missing or empty, or a name is not as nnU-Net wants it and cannot be guessed either.
     """
-    require_folder(data, "--data")
+    require_folder(data, option)
     for name in ("imagesTr", "labelsTr"):
         if not (data / name).is_dir():
-            raise UserError(f"{data} has no folder {name}; give the folder of an nnU-Net raw dataset with --data")
+            raise UserError(f"{data} has no folder {name}; give the folder of an nnU-Net raw dataset with {option}")
     notes: list[str] = []
     declared = _read_dataset_json(data / "dataset.json", notes)
     training, held_out = (_images(data / name, notes) for name in ("imagesTr", "imagesTs"))

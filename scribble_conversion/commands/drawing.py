@@ -1,0 +1,81 @@
+"""Options that the commands which draw or shorten scribbles share."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from scribble_conversion.commands.common import options_of
+from scribble_conversion.console import UserError
+from scribble_conversion.conversion import Options, convert
+from scribble_conversion.picture import check_picture, draw_picture
+from scribble_conversion.planes import AXES
+from scribble_conversion.source import Source
+from scribble_conversion.summary import summarise
+
+AUTO = "auto"
+
+
+def add_drawing(parser: argparse.ArgumentParser, fraction_help: str, default_fraction: float | None) -> None:
+    """Add the options.
+
+    Args:
+        parser: the command's parser.
+        fraction_help: what ``--fraction`` does.
+        default_fraction: its default; None where the user has to give it.
+    """
+    parser.add_argument(
+        "--fraction",
+        type=float,
+        default=default_fraction,
+        required=default_fraction is None,
+        metavar="F",
+        help=fraction_help,
+    )
+    parser.add_argument(
+        "--axis",
+        choices=[AUTO, *sorted(AXES)],
+        default=AUTO,
+        help="axis of the file across the slices that are scribbled (default: the one of the largest spacing, z where "
+        "all are the same)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the randomness (default: 0)")
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE.png", help="also draw a picture of some slices with their scribbles"
+    )
+
+
+def check_drawing(args: argparse.Namespace) -> None:
+    """Refuse values that cannot be, before anything is read.
+
+    Raises:
+        UserError: if there are any.
+    """
+    if not 0 < args.fraction <= 1:
+        raise UserError(f"--fraction has to be above 0 and at most 1, got {args.fraction:g}")
+    if args.seed < 0:
+        raise UserError(f"--seed has to be 0 or more, got {args.seed}")
+    check_picture(args.picture)
+
+
+def axis_of(args: argparse.Namespace) -> int | None:
+    """The array axis that the user chose, None for each image's own."""
+    return None if args.axis == AUTO else AXES.index(args.axis)
+
+
+def convert_drawn(args: argparse.Namespace, draw: Callable[[Options, Path], Source]) -> None:
+    """Draw scribbles into a temporary folder, convert them like anybody's, and tell the user.
+
+    Args:
+        args: the command line.
+        draw: makes the scribbles in a folder.
+    """
+    options = options_of(args)
+    with tempfile.TemporaryDirectory(prefix="scribbles_") as folder:
+        conversion = convert(draw(options, Path(folder)), options)
+    print(summarise(conversion))
+    if args.picture is not None:
+        draw_picture(conversion, args.picture, axis_of(args))
+        print(f"picture: {args.picture}")

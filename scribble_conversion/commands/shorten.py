@@ -1,0 +1,55 @@
+"""``nnUNetv2_convert_scribbles shorten``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from scribble_conversion.commands.common import add_common
+from scribble_conversion.commands.drawing import add_drawing, axis_of, check_drawing, convert_drawn
+from scribble_conversion.generation import Shortening, shorten_scribbles
+from scribble_conversion.readers.converted import find_converted
+from scribble_conversion.splits import OWN, RANDOM
+
+OWN_ELSE_RANDOM = f"{OWN}, else {RANDOM}"
+
+
+def add_parser(formats: Any) -> None:
+    """Add the command to the sub-parsers of the command line."""
+    parser = formats.add_parser(
+        "shorten",
+        help="shorten the scribbles of a dataset",
+        description="Make a dataset with shorter scribbles from an nnU-Net raw dataset with scribbles: of every "
+        "stroke, slice by slice, one contiguous piece is kept at full width. Dense labels, test set and split are "
+        "carried over.",
+    )
+    parser.add_argument(
+        "--dataset", required=True, metavar="DIR_OR_ID", help="nnU-Net raw dataset with scribbles, its folder or id"
+    )
+    parser.add_argument(
+        "--unlabelled-value",
+        type=int,
+        metavar="N",
+        help="the value of unlabelled voxels in labelsTr (default: the highest that occurs there)",
+    )
+    parser.add_argument(
+        "--case-pattern",
+        default="",
+        metavar="PATTERN",
+        help="how the cases are named, so that splits go by patient, e.g. {patient}_{case} (default: "
+        "{patient}_frame{case} if all are named so, else every case is a patient)",
+    )
+    add_drawing(parser, "how much of each stroke is kept, e.g. 0.25 for a quarter of its length", None)
+    add_common(parser, default_name="ShortenedScribbles", default_split=OWN_ELSE_RANDOM)
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> None:
+    check_drawing(args)
+    source = find_converted(args.dataset, args.case_pattern, args.unlabelled_value, args.np)
+    if args.split == OWN_ELSE_RANDOM:
+        args.split = OWN if source.folds else RANDOM
+    how = Shortening(args.fraction)
+    convert_drawn(
+        args, lambda options, folder: shorten_scribbles(source, options, how, axis_of(args), args.seed, folder)
+    )
