@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 from matplotlib.axes import Axes
+from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -23,7 +23,8 @@ CASES = 4
 SLICES = 5
 PANEL_INCHES = 3.0
 DOTS_PER_INCH = 110
-OUTLINE = "yellow"
+OUTLINE = "white"
+BACKGROUND = (1.0, 0.85, 0.1, 1.0)
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,11 @@ def _labels(file: Path) -> npt.NDArray[np.uint8]:
 
 
 def _colours(number: int) -> npt.NDArray[np.float64]:
-    """White for the background, colours as different as possible for the classes, (number, 4)."""
-    bright = matplotlib.colormaps["hsv"](np.linspace(0, 1, number)[: number - 1]) if number > 1 else np.zeros((0, 4))
-    return np.concatenate([np.ones((1, 4)), bright])
+    """Yellow for the background, colours as different as possible for the classes, (number, 4)."""
+    # hues from red over blue to violet: none near the background's
+    hues = np.concatenate([[0.0], np.linspace(0.33, 0.9, max(number - 2, 0))])[: number - 1]
+    classes = hsv_to_rgb(np.column_stack([hues, np.ones((len(hues), 2))])).reshape(-1, 3)
+    return np.concatenate([[BACKGROUND], np.column_stack([classes, np.ones(len(hues))])])
 
 
 def _spread(number: int, most: int) -> list[int]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 from skimage.measure import find_contours
 
 from scribble_conversion.drawing.curves import (
@@ -22,12 +23,15 @@ from scribble_conversion.drawing.curves import (
     within,
 )
 from scribble_conversion.drawing.hand import Hand
+from scribble_conversion.drawing.raster import depth_of
 from scribble_conversion.drawing.skeleton import number_of_holes, paths_over, skeleton_of
 
 THIN = 2.5
 """A structure nowhere deeper than this, in pixels, has room for a stroke along its middle only."""
 LONG = 1.7
 """A structure is long rather than round if its centre line is so many times its thickness."""
+SPECK_SHARE = 0.5
+"""A hole less deep than this share of the structure's own depth is passed over."""
 
 Depth = npt.NDArray[np.float64]
 
@@ -44,10 +48,11 @@ def interior_curves(mask: Mask, depth: Depth, hand: Hand, rng: np.random.Generat
     Returns:
         At least one curve; all of them stay in the structure.
     """
-    deepest = float(depth.max())
-    paths = paths_over(skeleton_of(mask), gap=max(1.5, 0.9 * deepest), rng=rng)
+    outline = _without_specks(mask, depth)
+    deepest = float(depth_of(outline).max())
+    paths = paths_over(skeleton_of(outline), gap=max(1.5, 0.9 * deepest), rng=rng)
     spines = [_spine(path, mask, depth, rng) for path in paths]
-    if deepest < THIN or number_of_holes(mask):
+    if deepest < THIN or number_of_holes(outline):
         return spines
     if len(paths[0]) + deepest > LONG * 2 * deepest:
         kind = hand.elongated_kind(rng)
@@ -76,9 +81,19 @@ def border_curves(mask: Mask, depth: Depth, rng: np.random.Generator) -> list[Cu
     return [_held(smooth(part, 1.5), part, mask)]
 
 
+def _without_specks(mask: Mask, depth: Depth) -> Mask:
+    """A structure with its small holes filled, so that a speck inside a lump does not make it a ring."""
+    filled = np.asarray(ndimage.binary_fill_holes(mask))
+    if np.array_equal(filled, mask):
+        return mask
+    holes, _ = ndimage.label(filled & ~mask)
+    widths = ndimage.maximum(depth_of(holes > 0), holes, np.arange(holes.max() + 1))
+    return mask | np.append(False, np.asarray(widths)[1:] < SPECK_SHARE * depth.max())[holes]
+
+
 def _spine(path: Curve, mask: Mask, depth: Depth, rng: np.random.Generator) -> Curve:
     """A path along the skeleton as a hand follows it: rounded, a little off the middle."""
-    part = piece(path, rng.uniform(0.75, 1.0), rng.random())
+    part = piece(path, rng.uniform(0.85, 1.0), rng.random())
     rounded = _held(smooth(part, 2.5), part, mask)
     room = np.maximum(values_at(depth, rounded) - 0.8, 0)
     swing = 0.45 * room * slow_noise(len(rounded), 9.0, rng)

@@ -13,6 +13,8 @@ from scribble_conversion.drawing.curves import Curve, Mask
 NEIGHBOURS = np.ones((3, 3), dtype=bool)
 """Pixels that touch at a corner are connected."""
 MOST_PATHS = 8
+LARGEST_GAP = 0.06
+"""Of a whole skeleton; a ring is opened by twice so much at most."""
 _TRIES = 12
 
 
@@ -84,6 +86,7 @@ def _open_rings(skeleton: Mask, gap: float, rng: np.random.Generator) -> Mask:
     """Cut every ring of a skeleton; most rings are cut once, some twice or three times."""
     opened = skeleton.copy()
     rows, columns = np.indices(skeleton.shape)
+    gap = min(gap, LARGEST_GAP * np.count_nonzero(skeleton))
     spare = int(rng.integers(0, 3))
     for _ in range(_TRIES):
         holes = number_of_holes(opened)

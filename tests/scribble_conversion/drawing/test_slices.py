@@ -122,3 +122,20 @@ def test_background_enclosed_by_a_structure_is_scribbled() -> None:
     away = np.hypot(rows - 30, columns - 30)
     labels = ((away > 10) & (away < 18)).astype(np.uint8)
     assert (_scribble(labels)[away < 10] == 0).any()
+
+
+def test_a_speck_does_not_make_a_lump_a_ring() -> None:
+    rows, columns = np.indices((60, 60))
+    labels = (np.hypot(rows - 30, columns - 30) < 18).astype(np.uint8)
+    labels[26:28, 33] = 2
+    for seed in range(10):
+        drawn = _scribble(labels, seed) == 1
+        assert np.ptp(np.argwhere(drawn), axis=0).max() > 10
+
+
+def test_nothing_is_drawn_where_the_dense_label_is_unlabelled() -> None:
+    labels = heart()
+    labels[:, 55:] = UNLABELLED
+    scribbles = _scribble(labels)
+    assert (scribbles[:, 55:] == UNLABELLED).all()
+    assert set(np.unique(scribbles)) == {0, 1, 2, 3, UNLABELLED}
