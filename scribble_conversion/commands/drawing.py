@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from scribble_conversion.commands.common import options_of
@@ -13,9 +14,12 @@ from scribble_conversion.conversion import Options, convert
 from scribble_conversion.picture import check_picture, draw_picture
 from scribble_conversion.planes import AXES
 from scribble_conversion.source import Source
+from scribble_conversion.splits import OWN, RANDOM
 from scribble_conversion.summary import summarise
 
 AUTO = "auto"
+OWN_ELSE_RANDOM = f"{OWN}, else {RANDOM}"
+"""Default of ``--split``: the dataset's own split where it has one."""
 
 
 def add_drawing(parser: argparse.ArgumentParser, fraction_help: str, default_fraction: float | None) -> None:
@@ -65,14 +69,17 @@ def axis_of(args: argparse.Namespace) -> int | None:
     return None if args.axis == AUTO else AXES.index(args.axis)
 
 
-def convert_drawn(args: argparse.Namespace, draw: Callable[[Options, Path], Source]) -> None:
+def convert_drawn(args: argparse.Namespace, source: Source, draw: Callable[[Options, Path], Source]) -> None:
     """Draw scribbles into a temporary folder, convert them like anybody's, and tell the user.
 
     Args:
         args: the command line.
+        source: what a reader found.
         draw: makes the scribbles in a folder.
     """
     options = options_of(args)
+    if options.split == OWN_ELSE_RANDOM:
+        options = replace(options, split=OWN if source.folds else RANDOM)
     with tempfile.TemporaryDirectory(prefix="scribbles_") as folder:
         conversion = convert(draw(options, Path(folder)), options)
     print(summarise(conversion))

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from scribble_conversion.commands.common import add_common
-from scribble_conversion.commands.drawing import add_drawing, axis_of, check_drawing, convert_drawn
+from scribble_conversion.commands.drawing import OWN_ELSE_RANDOM, add_drawing, axis_of, check_drawing, convert_drawn
 from scribble_conversion.console import UserError
 from scribble_conversion.drawing.slices import Pen
 from scribble_conversion.drawing.volume import Plan
 from scribble_conversion.generation import draw_scribbles
 from scribble_conversion.readers.dense import find_dense_dataset, find_dense_folders
 from scribble_conversion.source import Source
-from scribble_conversion.splits import RANDOM
 
 
 def add_parser(formats: Any) -> None:
@@ -83,7 +82,7 @@ def add_parser(formats: Any) -> None:
         "--every", type=int, default=1, metavar="K", help="scribble every K-th slice only (default: every slice)"
     )
     parser.add_argument("--only-structures", action="store_true", help="leave slices without any structure unlabelled")
-    add_common(parser, default_name="GeneratedScribbles", default_split=RANDOM)
+    add_common(parser, default_name="GeneratedScribbles", default_split=OWN_ELSE_RANDOM)
     parser.set_defaults(run=_run)
 
 
@@ -91,7 +90,8 @@ def _run(args: argparse.Namespace) -> None:
     check_drawing(args)
     plan = _plan(args)
     source = _source(args)
-    convert_drawn(args, lambda options, folder: draw_scribbles(source, options, plan, axis_of(args), args.seed, folder))
+    axis, seed = axis_of(args), args.seed
+    convert_drawn(args, source, lambda options, folder: draw_scribbles(source, options, plan, axis, seed, folder))
 
 
 def _plan(args: argparse.Namespace) -> Plan:

@@ -6,12 +6,9 @@ import argparse
 from typing import Any
 
 from scribble_conversion.commands.common import add_common
-from scribble_conversion.commands.drawing import add_drawing, axis_of, check_drawing, convert_drawn
+from scribble_conversion.commands.drawing import OWN_ELSE_RANDOM, add_drawing, axis_of, check_drawing, convert_drawn
 from scribble_conversion.generation import Shortening, shorten_scribbles
 from scribble_conversion.readers.converted import find_converted
-from scribble_conversion.splits import OWN, RANDOM
-
-OWN_ELSE_RANDOM = f"{OWN}, else {RANDOM}"
 
 
 def add_parser(formats: Any) -> None:
@@ -47,9 +44,7 @@ def add_parser(formats: Any) -> None:
 def _run(args: argparse.Namespace) -> None:
     check_drawing(args)
     source = find_converted(args.dataset, args.case_pattern, args.unlabelled_value, args.np)
-    if args.split == OWN_ELSE_RANDOM:
-        args.split = OWN if source.folds else RANDOM
     how = Shortening(args.fraction)
     convert_drawn(
-        args, lambda options, folder: shorten_scribbles(source, options, how, axis_of(args), args.seed, folder)
+        args, source, lambda options, folder: shorten_scribbles(source, options, how, axis_of(args), args.seed, folder)
     )

@@ -1,0 +1,245 @@
+"""``nnUNetv2_convert_scribbles generate`` from the command line to the files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from skimage import io
+
+from scribble_conversion.cli import main
+from tests.scribble_conversion.conftest import Acdc, write_volume
+from tests.scribble_conversion.dense_sources import (
+    CASES,
+    dense_volume,
+    read,
+    write_folders,
+    write_png_folders,
+    write_raw_dataset,
+)
+
+IGNORE = 4
+NAME = "Dataset300_GeneratedScribbles"
+
+
+@pytest.fixture
+def raw(acdc: Acdc) -> Path:
+    """nnU-Net's folder of raw datasets, empty."""
+    return acdc.raw
+
+
+def _generate(*arguments: object) -> int:
+    return main(["generate", "-d", "300", "-np", "1", *map(str, arguments)])
+
+
+def _labels(folder: Path) -> dict[str, np.ndarray]:
+    return {path.name: read(path) for path in sorted(folder.iterdir())}
+
+
+def _assert_fits(scribbles: np.ndarray, dense: np.ndarray, ignore: int = IGNORE) -> None:
+    drawn = scribbles != ignore
+    assert np.array_equal(scribbles[drawn], dense[drawn])
+    assert 0.005 < drawn.mean() < 0.3
+    for plane, reference in zip(scribbles, dense, strict=True):
+        assert set(np.unique(plane)) == {*np.unique(reference), ignore}
+
+
+def test_a_raw_dataset(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = write_raw_dataset(tmp_path / "given", channels=2)
+    before = {path: path.read_bytes() for path in given.rglob("*") if path.is_file()}
+    assert _generate("--dataset", given) == 0
+    written = raw / NAME
+    assert {path: path.read_bytes() for path in given.rglob("*") if path.is_file()} == before
+    declared = json.loads((written / "dataset.json").read_text())
+    assert declared["channel_names"] == {"0": "T2", "1": "CT"}
+    assert declared["labels"] == {"background": 0, "RV": 1, "MYO": 2, "LV": 3, "ignore": IGNORE}
+    assert LabelManager(declared["labels"], None).ignore_label == IGNORE
+    assert declared["scribbles"]["drawing"]["fraction"] == 1.0
+    assert declared["scribbles"]["drawing"]["seed"] == 0
+    for number, case in enumerate(CASES):
+        scribbles = read(written / "labelsTr" / f"{case}.nii.gz")
+        _assert_fits(scribbles, dense_volume(number))
+        assert np.array_equal(read(written / "labelsTr_dense" / f"{case}.nii.gz"), dense_volume(number))
+        for channel in ("0000", "0001"):
+            name = f"{case}_{channel}.nii.gz"
+            assert (written / "imagesTr" / name).read_bytes() == (given / "imagesTr" / name).read_bytes()
+        label, image = (
+            sitk.ReadImage(str(path))
+            for path in (written / "labelsTr" / f"{case}.nii.gz", given / "imagesTr" / f"{case}_0000.nii.gz")
+        )
+        assert label.GetDirection() == image.GetDirection()
+        assert label.GetSpacing() == image.GetSpacing()
+    assert np.array_equal(read(written / "labelsTs" / "four_01.nii.gz"), dense_volume(9))
+    assert sorted(path.name for path in (written / "imagesTs").iterdir()) == [
+        "four_01_0000.nii.gz",
+        "four_01_0001.nii.gz",
+    ]
+    assert "held out: 1 cases" in capsys.readouterr().out
+
+
+def test_by_id_and_from_the_dense_labels_of_a_converted_dataset(raw: Path, acdc: Acdc) -> None:
+    assert main(acdc.arguments("--test-patients", "81")) == 0
+    assert _generate("--dataset", "127") == 0
+    for file in (raw / NAME / "labelsTr").iterdir():
+        scribbles, dense = read(file), read(acdc.dataset / "labelsTr_dense" / file.name)
+        assert np.array_equal(scribbles[scribbles != IGNORE], dense[scribbles != IGNORE])
+        assert not np.array_equal(scribbles, read(acdc.dataset / "labelsTr" / file.name))
+    assert len(list((raw / NAME / "imagesTs").iterdir())) == 2
+    assert (raw / NAME / "splits_final.json").read_text() == (acdc.dataset / "splits_final.json").read_text()
+
+
+def test_plain_folders_with_gaps_in_the_labels(raw: Path, tmp_path: Path) -> None:
+    images, labels = write_folders(tmp_path / "given", codes=(0, 2, 5, 40))
+    named = ("--label-names", "RV", "MYO", "LV", "--channel-names", "CT", "--image-pattern", "{patient}_{case}")
+    assert _generate("--images", images, "--labels", labels, *named, "--label-pattern", "{patient}_{case}") == 0
+    declared = json.loads((raw / NAME / "dataset.json").read_text())
+    assert declared["labels"] == {"background": 0, "RV": 1, "MYO": 2, "LV": 3, "ignore": 4}
+    assert declared["channel_names"] == {"0": "CT"}
+    for number, case in enumerate(CASES):
+        _assert_fits(read(raw / NAME / "labelsTr" / f"{case}.nii.gz"), dense_volume(number))
+    for fold in json.loads((raw / NAME / "splits_final.json").read_text()):
+        assert len({case in fold["val"] for case in CASES if case.startswith("one")}) == 1
+
+
+def test_colour_images(raw: Path, tmp_path: Path) -> None:
+    images, labels = write_png_folders(tmp_path / "given")
+    picture = tmp_path / "picture.png"
+    assert _generate("--images", images, "--labels", labels, "--picture", picture) == 0
+    for number, case in enumerate(CASES):
+        _assert_fits(read(raw / NAME / "labelsTr" / f"{case}.png")[None], dense_volume(number)[1:2])
+    assert json.loads((raw / NAME / "dataset.json").read_text())["channel_names"] == {"0": "R", "1": "G", "2": "B"}
+    assert io.imread(picture).std() > 10
+
+
+def test_neither_processes_nor_other_cases_change_what_is_drawn(raw: Path, tmp_path: Path) -> None:
+    images, labels = write_folders(tmp_path / "given")
+    assert _generate("--images", images, "--labels", labels) == 0
+    (images / "one_02.nii.gz").unlink()
+    (labels / "one_02.nii.gz").unlink()
+    arguments = ["generate", "--images", str(images), "--labels", str(labels), "-n", "Other"]
+    assert main([*arguments, "-d", "301", "-np", "2"]) == 0
+    assert main([*arguments, "-d", "302", "-np", "1", "--seed", "1"]) == 0
+    expected, same, other = (
+        _labels(raw / name / "labelsTr") for name in (NAME, "Dataset301_Other", "Dataset302_Other")
+    )
+    assert sorted(same) == sorted(other) == sorted(set(expected) - {"one_02.nii.gz"})
+    for name in same:
+        assert np.array_equal(same[name], expected[name])
+        assert not np.array_equal(other[name], expected[name])
+
+
+def test_options_reach_the_strokes(raw: Path, tmp_path: Path) -> None:
+    images, labels = write_folders(tmp_path / "given")
+
+    def drawn(number: int, *options: str) -> np.ndarray:
+        given = ["--images", str(images), "--labels", str(labels), "-np", "1", "-n", "X", *options]
+        assert main(["generate", "-d", str(number), *given]) == 0
+        return np.stack(list(_labels(raw / f"Dataset{number}_X" / "labelsTr").values())) != IGNORE
+
+    usual = drawn(310)
+    assert drawn(311, "--fraction", "0.25").sum() == pytest.approx(0.25 * usual.sum(), rel=0.2)
+    assert drawn(312, "--width", "3").sum() > 1.5 * usual.sum()
+    assert drawn(313, "--border").sum() > usual.sum()
+    assert drawn(314, "--elsewhere", "0").sum() < usual.sum()
+    assert not drawn(315, "--only-structures")[:, -1].any()
+    assert (drawn(316, "--every", "2").any(axis=(2, 3)).sum(axis=1) <= 3).all()
+    across = drawn(317, "--axis", "x", "--only-structures")
+    dense = np.stack([read(labels / f"{case}.nii.gz") for case in sorted(CASES)])
+    assert np.array_equal(across.any(axis=(1, 2)), (dense > 0).any(axis=(1, 2)))
+
+
+def test_held_out_and_dense_patients(raw: Path, tmp_path: Path) -> None:
+    given = write_raw_dataset(tmp_path / "given")
+    pattern = ("--case-pattern", "{patient}_{case}")
+    assert _generate("--dataset", given, *pattern, "--test-patients", "two", "--dense-patients", "three") == 0
+    assert sorted(path.name for path in (raw / NAME / "imagesTs").iterdir()) == [
+        "four_01_0000.nii.gz",
+        "two_01_0000.nii.gz",
+    ]
+    assert np.array_equal(read(raw / NAME / "labelsTr" / "three_01.nii.gz"), dense_volume(3))
+    assert (read(raw / NAME / "labelsTr" / "one_01.nii.gz") == IGNORE).any()
+
+
+def test_what_is_ignored_in_the_dense_labels_stays_so(raw: Path, tmp_path: Path) -> None:
+    given = write_raw_dataset(tmp_path / "given")
+    content = json.loads((given / "dataset.json").read_text())
+    content["labels"]["ignore"] = 4
+    (given / "dataset.json").write_text(json.dumps(content))
+    unsure = dense_volume(0)
+    unsure[:, :, 25:] = 4
+    write_volume(given / "labelsTr" / "one_01.nii.gz", unsure)
+    assert _generate("--dataset", given) == 0
+    scribbles = read(raw / NAME / "labelsTr" / "one_01.nii.gz")
+    assert (scribbles[:, :, 25:] == 4).all()
+    assert (scribbles[:, :, :25] != 4).any()
+
+
+def test_a_picture_of_volumes(raw: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    assert _generate("--dataset", write_raw_dataset(tmp_path / "given"), "--picture", picture) == 0
+    colours = io.imread(picture)[..., :3].reshape(-1, 3)
+    saturated = colours[np.ptp(colours, axis=1) > 120]
+    assert len(np.unique(saturated // 64, axis=0)) >= 4  # one colour per label
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda given: ["--dataset", given, "--images", given], "give either --dataset, or both"),
+        (lambda given: ["--images", given / "imagesTr"], "give either --dataset, or both"),
+        (lambda given: [], "give either --dataset, or both"),
+        (lambda given: ["--dataset", given, "--fraction", "0"], "--fraction has to be above 0 and at most 1"),
+        (lambda given: ["--dataset", given, "--fraction", "nan"], "--fraction has to be above 0 and at most 1"),
+        (lambda given: ["--dataset", given, "--width", "0"], "--width has to be 1 to 100"),
+        (lambda given: ["--dataset", given, "--every", "0"], "--every has to be 1 or more"),
+        (lambda given: ["--dataset", given, "--elsewhere", "-1"], "--elsewhere has to be 0 or more"),
+        (lambda given: ["--dataset", given, "--seed", "-1"], "--seed has to be 0 or more"),
+        (lambda given: ["--dataset", given, "--picture", given / "a.jpg"], "cannot become a picture"),
+        (lambda given: ["--dataset", given, "--picture", given / "no" / "a.png"], "cannot become a picture"),
+        (lambda given: ["--dataset", given / "no"], "does not exist; give an existing folder with --dataset"),
+        (lambda given: ["--dataset", "999"], "has no dataset of the id 999"),
+        (lambda given: ["--dataset", given, "--split", "five-fold"], "with --split"),
+        (
+            lambda given: ["--images", given / "imagesTr", "--labels", given / "labelsTr", "--label-names", "heart"],
+            "--label-names names 1 classes (heart), but the labels hold 3 (1, 2, 3)",
+        ),
+    ],
+)
+def test_mistakes(
+    acdc: Acdc,
+    tmp_path: Path,
+    damage: Callable[[Path], list[object]],
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert _generate(*damage(write_raw_dataset(tmp_path / "given"))) == 1
+    told = capsys.readouterr().err
+    assert expected in told
+    assert told.count("\n") == 1
+    assert acdc.written() == []
+
+
+@pytest.mark.parametrize("kind", ["background only", "off the image", "missing", "damaged"])
+def test_bad_labels(acdc: Acdc, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    images, labels = write_folders(tmp_path / "given")
+    file = labels / "two_01.nii.gz"
+    expected = str(file)
+    if kind == "background only":
+        for path in labels.iterdir():
+            write_volume(path, np.zeros((5, 60, 50), dtype=np.uint8))
+        expected = "nothing but background"
+    elif kind == "off the image":
+        write_volume(file, dense_volume(2), origin=(0, 0, 0))
+    elif kind == "missing":
+        file.unlink()
+        expected = "1 images have no scribble (two_01); add"
+    else:
+        file.write_bytes(file.read_bytes()[:100])
+    assert _generate("--images", images, "--labels", labels) == 1
+    assert expected in capsys.readouterr().err
+    assert acdc.written() == []

@@ -1,0 +1,116 @@
+"""``nnUNetv2_convert_scribbles shorten`` from the command line to the files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from scribble_conversion.cli import main
+from tests.scribble_conversion.conftest import Acdc
+from tests.scribble_conversion.dense_sources import read, write_raw_dataset
+
+IGNORE = 4
+CONVERTED = "Dataset300_GeneratedScribbles"
+NAME = "Dataset301_ShortenedScribbles"
+
+
+@pytest.fixture
+def raw(acdc: Acdc, tmp_path: Path) -> Path:
+    """nnU-Net's raw folder with a dataset of scribbles, one patient of which is dense and one unlabelled."""
+    given = write_raw_dataset(tmp_path / "given", channels=2)
+    mixed = ["--dense-patients", "two_01", "--unlabelled-patients", "three_01"]
+    assert main(["generate", "--dataset", str(given), "-d", "300", "-np", "1", *mixed]) == 0
+    return acdc.raw
+
+
+def _shorten(*arguments: object) -> int:
+    return main(["shorten", "--dataset", "300", "-d", "301", "-np", "1", *map(str, arguments)])
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_quarter_of_every_stroke_is_kept_and_all_else(raw: Path, tmp_path: Path) -> None:
+    before = _files(raw / CONVERTED)
+    picture = tmp_path / "picture.png"
+    assert _shorten("--fraction", "0.25", "--picture", picture) == 0
+    assert picture.stat().st_size > 1000
+    assert _files(raw / CONVERTED) == before
+    after = _files(raw / NAME)
+    changed = {name for name in before if after.get(name) != before[name]}
+    assert changed == {"labelsTr/one_01.nii.gz", "labelsTr/one_02.nii.gz", "dataset.json"}
+    assert after.keys() == before.keys()
+
+    for case in ("one_01", "one_02"):
+        whole, kept = (read(raw / name / "labelsTr" / f"{case}.nii.gz") for name in (CONVERTED, NAME))
+        drawn = kept != IGNORE
+        assert np.array_equal(kept[drawn], whole[drawn])
+        assert drawn.sum() == pytest.approx(0.25 * (whole != IGNORE).sum(), rel=0.05)
+        for before_plane, plane in zip(whole, kept, strict=True):
+            for value in range(IGNORE):
+                strokes, number = ndimage.label(before_plane == value, np.ones((3, 3)))
+                for index in range(1, number + 1):
+                    assert ndimage.label((plane == value) & (strokes == index), np.ones((3, 3)))[1] == 1
+
+    first, second = (json.loads((raw / name / "dataset.json").read_text()) for name in (CONVERTED, NAME))
+    for key in ("labels", "channel_names", "file_ending", "numTraining"):
+        assert first[key] == second[key]
+    assert second["scribbles"]["supervision"] == {"three_01": "none", "two_01": "dense"}
+    drawing = second["scribbles"]["drawing"]
+    assert (drawing["from"], drawing["fraction"], drawing["before"]["from"]) == ("scribbles", 0.25, "dense labels")
+
+
+def test_seeds_and_processes(raw: Path) -> None:
+    for number, options in ((302, ["-np", "2"]), (303, ["-np", "1"]), (304, ["-np", "1", "--seed", "5"])):
+        arguments = ["shorten", "--dataset", "300", "-d", str(number), "-n", "X", "--fraction", "0.5", *options]
+        assert main(arguments) == 0
+    one, same, other = (read(raw / f"Dataset{number}_X" / "labelsTr" / "one_01.nii.gz") for number in (302, 303, 304))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_other_peoples_scribbles_by_folder(acdc: Acdc) -> None:
+    assert main(acdc.arguments("--test-patients", "81")) == 0
+    given = ["shorten", "--dataset", str(acdc.dataset), "-d", "301", "-np", "1", "--fraction", "0.5"]
+    assert main(given) == 0
+    written = acdc.raw / NAME
+    assert (written / "splits_final.json").read_text() == (acdc.dataset / "splits_final.json").read_text()
+    assert json.loads((written / "dataset.json").read_text())["scribbles"]["split"] == "own"
+    whole, kept = (read(folder / "labelsTr" / "patient021_frame01.nii.gz") for folder in (acdc.dataset, written))
+    assert 0 < (kept != IGNORE).sum() < (whole != IGNORE).sum()
+
+
+def test_without_a_split_there_is_a_random_one(raw: Path) -> None:
+    (raw / CONVERTED / "splits_final.json").unlink()
+    (raw.parent / "preprocessed" / CONVERTED / "splits_final.json").unlink()
+    assert _shorten("--fraction", "0.5") == 0
+    assert json.loads((raw / NAME / "dataset.json").read_text())["scribbles"]["split"] == "random"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--fraction", "1.5"], "--fraction has to be above 0 and at most 1"),
+        (["--fraction", "0.5", "--dataset", "555"], "no dataset of the id 555"),
+        (["--fraction", "0.5", "-d", "300"], "dataset id 300 is in use"),
+        (["--fraction", "0.5", "-d", "300", "-n", "GeneratedScribbles"], "exists already"),
+        (["--fraction", "0.5", "-d", "300", "-n", "GeneratedScribbles", "--overwrite"], "would be replaced"),
+        (["--fraction", "0.5", "--test-patients", "nobody"], "'nobody' is no patient or case here"),
+    ],
+)
+def test_mistakes(raw: Path, arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = _files(raw)
+    capsys.readouterr()
+    assert _shorten(*arguments) == 1
+    assert expected in capsys.readouterr().err
+    assert _files(raw) == before
+
+
+def test_the_fraction_has_to_be_given(raw: Path) -> None:
+    with pytest.raises(SystemExit):
+        _shorten()
