@@ -40,11 +40,21 @@ def find_converted(given: str, case_pattern: str, unlabelled: int | None, proces
     recorded = found.declared.get("scribbles")
     recorded = recorded if isinstance(recorded, Mapping) else {}
     drawing = recorded.get("drawing")
+    facts = recorded.get("cases")
     return replace(
         source,
-        cases=tuple(_supervised(case, recorded.get("supervision")) for case in found.cases),
+        cases=tuple(
+            _with_facts(_supervised(case, recorded.get("supervision")), facts if isinstance(facts, Mapping) else {})
+            for case in found.cases
+        ),
         drawing=dict(drawing) if isinstance(drawing, Mapping) else {},
     )
+
+
+def _with_facts(case: Case, facts: Mapping[str, Any]) -> Case:
+    """A case with what is recorded of it."""
+    known = facts.get(case.identifier)
+    return replace(case, facts=dict(known)) if isinstance(known, Mapping) else case
 
 
 def _supervised(case: Case, recorded: Any) -> Case:
