@@ -65,9 +65,10 @@ def draw_picture(conversion: Conversion, path: Path, axis: int | None) -> None:
     Raises:
         UserError: if the picture cannot be written.
     """
-    scribbled = [case for case in conversion.training if case.supervision == "scribble"]
-    rows = [_panels(conversion, scribbled[index], axis) for index in _spread(len(scribbled), CASES)]
-    columns = max(map(len, rows))
+    labelled = [case for case in conversion.training if case.supervision != "none"]
+    shown = [case for case in labelled if case.supervision == "scribble"] or labelled
+    rows = [_panels(conversion, shown[index], axis) for index in _spread(len(shown), CASES)]
+    columns = max(1, *map(len, rows))
     colours = _colours(conversion.source.ignore_value)
     figure = Figure(figsize=(PANEL_INCHES * columns, PANEL_INCHES * len(rows) + 0.4), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)

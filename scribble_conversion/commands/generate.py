@@ -15,6 +15,9 @@ from scribble_conversion.generation import draw_scribbles
 from scribble_conversion.readers.dense import find_dense_dataset, find_dense_folders
 from scribble_conversion.source import Source
 
+WIDEST = 30
+"""Pixels."""
+
 
 def add_parser(formats: Any) -> None:
     """Add the command to the sub-parsers of the command line."""
@@ -95,8 +98,8 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _plan(args: argparse.Namespace) -> Plan:
-    if not 1 <= args.width <= 100:
-        raise UserError(f"--width has to be 1 to 100 pixels, got {args.width:g}")
+    if not 1 <= args.width <= WIDEST:
+        raise UserError(f"--width has to be 1 to {WIDEST} pixels, got {args.width:g}")
     for option, value, least in (("--every", args.every, 1), ("--elsewhere", args.elsewhere, 0)):
         if value < least:
             raise UserError(f"{option} has to be {least} or more, got {value}")

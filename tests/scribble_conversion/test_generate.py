@@ -187,6 +187,13 @@ def test_a_picture_of_volumes(raw: Path, tmp_path: Path) -> None:
     assert len(np.unique(saturated // 64, axis=0)) >= 4  # one colour per label
 
 
+def test_a_picture_where_nobody_is_scribbled(raw: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    dense = ["--dense-patients", ",".join(CASES), "--picture", str(picture)]
+    assert _generate("--dataset", write_raw_dataset(tmp_path / "given"), *dense) == 0
+    assert io.imread(picture).std() > 10
+
+
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
@@ -195,7 +202,7 @@ def test_a_picture_of_volumes(raw: Path, tmp_path: Path) -> None:
         (lambda given: [], "give either --dataset, or both"),
         (lambda given: ["--dataset", given, "--fraction", "0"], "--fraction has to be above 0 and at most 1"),
         (lambda given: ["--dataset", given, "--fraction", "nan"], "--fraction has to be above 0 and at most 1"),
-        (lambda given: ["--dataset", given, "--width", "0"], "--width has to be 1 to 100"),
+        (lambda given: ["--dataset", given, "--width", "0"], "--width has to be 1 to 30"),
         (lambda given: ["--dataset", given, "--every", "0"], "--every has to be 1 or more"),
         (lambda given: ["--dataset", given, "--elsewhere", "-1"], "--elsewhere has to be 0 or more"),
         (lambda given: ["--dataset", given, "--seed", "-1"], "--seed has to be 0 or more"),

@@ -65,6 +65,15 @@ def test_a_quarter_of_every_stroke_is_kept_and_all_else(raw: Path, tmp_path: Pat
     assert (drawing["from"], drawing["fraction"], drawing["before"]["from"]) == ("scribbles", 0.25, "dense labels")
 
 
+def test_what_is_known_of_the_cases_is_kept(raw: Path) -> None:
+    path = raw / CONVERTED / "dataset.json"
+    content = json.loads(path.read_text())
+    content["scribbles"]["cases"] = {"one_01": {"phase": "ED"}}
+    path.write_text(json.dumps(content))
+    assert _shorten("--fraction", "0.5") == 0
+    assert json.loads((raw / NAME / "dataset.json").read_text())["scribbles"]["cases"] == {"one_01": {"phase": "ED"}}
+
+
 def test_seeds_and_processes(raw: Path) -> None:
     for number, options in ((302, ["-np", "2"]), (303, ["-np", "1"]), (304, ["-np", "1", "--seed", "5"])):
         arguments = ["shorten", "--dataset", "300", "-d", str(number), "-n", "X", "--fraction", "0.5", *options]
