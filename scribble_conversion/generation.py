@@ -22,7 +22,6 @@ from scribble_conversion.patients import PatientList, hold_out
 from scribble_conversion.planes import AXES, as_volume, axis_across, grey_values
 from scribble_conversion.source import Case, Source
 from scribble_conversion.splits import make_folds
-from scribble_conversion.target import choose_target
 
 
 @dataclass(frozen=True)
@@ -161,9 +160,8 @@ def _with_new_files(
 ) -> Source:
     """Make a new file of the scribbles of each case that will be trained with by them.
 
-    The options are checked before the long work begins.
+    The patients and the split are checked before the long work begins.
     """
-    choose_target(options.dataset_id, options.name, options.overwrite)
     training, held_out = hold_out(source.cases, PatientList.parse(options.test_patients))
     training = supervise(training, options)
     check_pairs(source, training, held_out)

@@ -16,6 +16,7 @@ from scribble_conversion.planes import AXES
 from scribble_conversion.source import Source
 from scribble_conversion.splits import OWN, RANDOM
 from scribble_conversion.summary import summarise
+from scribble_conversion.target import choose_target
 
 AUTO = "auto"
 OWN_ELSE_RANDOM = f"{OWN}, else {RANDOM}"
@@ -52,7 +53,7 @@ def add_drawing(parser: argparse.ArgumentParser, fraction_help: str, default_fra
 
 
 def check_drawing(args: argparse.Namespace) -> None:
-    """Refuse values that cannot be, before anything is read.
+    """Refuse values that cannot be, and an id or name that is taken, before anything is read.
 
     Raises:
         UserError: if there are any.
@@ -62,6 +63,7 @@ def check_drawing(args: argparse.Namespace) -> None:
     if args.seed < 0:
         raise UserError(f"--seed has to be 0 or more, got {args.seed}")
     check_picture(args.picture)
+    choose_target(args.d, args.n, args.overwrite)
 
 
 def axis_of(args: argparse.Namespace) -> int | None:
