@@ -25,6 +25,9 @@ class PCLMixConfig:
     # Patches drawn per step over the planned batch; each gets a mixed twin, so 0.5 keeps the number of images through
     # the network and the memory the plan was made for. published: 1 (12 slices and 12 mixed)
     patch_fraction: float = 0.5
+    # Patches first and twins after them, with gradients added up, instead of all in one forward pass: half of the
+    # memory. None: where one pass would have more images than the plan was made for (planned batches under 4)
+    two_passes: bool | None = None
     box_fraction: float = 0.2  # share of the patch a mix box covers; published
     anywhere_share: float = 0.5  # of the patches not centred on a structure, those from anywhere; published: none
     # Mixed supervision: share of the patches drawn from cases without any label and, of the others, from densely

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +51,35 @@ class StepResult(NamedTuple):
     queue_valid: Tensor
     pseudo_counts: Tensor
     scribble_counts: Tensor
+
+
+class PatchResult(NamedTuple):
+    """What the patches of a step contribute.
+
+    Attributes:
+        loss: scalar to differentiate.
+        values: the terms that speak of patches, detached.
+        pseudo_labels: (B, *grid) of the twins.
+        pseudo_weights: (B, *grid), or None for one everywhere.
+        queue_vectors: see ``StepResult``.
+        queue_valid: see ``StepResult``.
+        scribble_counts: see ``StepResult``.
+    """
+
+    loss: Tensor
+    values: dict[str, Tensor]
+    pseudo_labels: Tensor
+    pseudo_weights: Tensor | None
+    queue_vectors: Tensor
+    queue_valid: Tensor
+    scribble_counts: Tensor
+
+
+class TwinResult(NamedTuple):
+    """What the mixed twins of a step contribute: a scalar to differentiate, and their terms, detached."""
+
+    loss: Tensor
+    values: dict[str, Tensor]
 
 
 def term_weights(config: PCLMixConfig, progress: float) -> dict[str, float]:
@@ -132,39 +161,99 @@ class PCLMixObjective:
             The loss and what goes with it.
         """
         # chunks, not slices: the gradient of two chunks is one concatenation, that of two slices two padded sums
-        main, main_mixed = zip(*(m.chunk(2) for m in output.main), strict=True)
-        auxiliary, auxiliary_mixed = output.auxiliary.chunk(2)
-        scribbles = targets[0][: len(auxiliary), 0]
-        target, target_mixed = zip(*(self.space.supervised_target(t).chunk(2) for t in targets), strict=True)
-        probabilities = [self.space.probabilities(logits) for logits in (output.main[0], output.auxiliary)]
-        compared = probabilities
-        if self.config.decoder_consistency_on_logits:
-            compared = [output.main[0].float(), output.auxiliary.float()]
-        pseudo_labels, weights = self._mixed_pseudo_labels(main[0], auxiliary, scribbles, mix, progress, rng, annotated)
-        against = self._mix_consistency(
-            (main_mixed[0], auxiliary_mixed), [p.chunk(2)[1] for p in probabilities], pseudo_labels, weights
-        )
-        contrast, vectors, valid = self._contrast(main[0], auxiliary, output.embedding, scribbles, progress)
+        main = zip(*(m.chunk(2) for m in output.main), strict=True)
+        halves = zip(main, output.auxiliary.chunk(2), output.embedding.chunk(2), strict=True)
+        patches, twins = (DualOutput(list(m), g, e) for m, g, e in halves)
+        target, target_mixed = zip(*(t.chunk(2) for t in targets), strict=True)
+        first = self.on_patches(patches, target, mix, progress, rng, annotated)
+        second = self.on_twins(twins, target_mixed, first, progress)
+        return self.whole(first, second)
+
+    def on_patches(
+        self,
+        output: DualOutput,
+        targets: Sequence[Tensor],
+        mix: Mix,
+        progress: float,
+        rng: np.random.Generator,
+        annotated: Tensor | None = None,
+    ) -> PatchResult:
+        """The share of the B patches in the loss, and the pseudo-labels of their twins; as ``__call__``."""
+        main, auxiliary = output.main[0], output.auxiliary
+        scribbles = targets[0][:, 0]
+        pseudo_labels, weights = self._mixed_pseudo_labels(main, auxiliary, scribbles, mix, progress, rng, annotated)
+        contrast, vectors, valid = self._contrast(main, auxiliary, output.embedding, scribbles, progress)
+        target = [self.space.supervised_target(t) for t in targets]
         values = {
-            "supervised_main": self.supervised_loss(main, target),
-            "supervised_main_mixed": self.supervised_loss(main_mixed, target_mixed),
+            "supervised_main": self.supervised_loss(output.main, target),
             "supervised_auxiliary": self.auxiliary_loss(auxiliary, target[0]),
-            "supervised_auxiliary_mixed": self.auxiliary_loss(auxiliary_mixed, target_mixed[0]),
-            "mix_consistency_main": against[0],
-            "mix_consistency_auxiliary": against[1],
-            "decoder_consistency": mean_squared_difference(compared[0], compared[1]),
+            "decoder_consistency": self._decoder_consistency(main, auxiliary, None),
             "contrast": contrast,
         }
-        weight = term_weights(self.config, progress)
-        loss = torch.stack([weight[name] * values[name] for name in TERMS]).sum()
-        return StepResult(
-            loss,
-            torch.stack([values[name].detach() for name in TERMS]),
+        return PatchResult(
+            self._weighted(values, progress),
+            {name: value.detach() for name, value in values.items()},
+            pseudo_labels,
+            weights,
             vectors,
             valid,
-            _count(pseudo_labels, self.space.num_labels),
             _count(scribbles, self.space.num_labels),
         )
+
+    def on_twins(
+        self, output: DualOutput, targets: Sequence[Tensor], patches: PatchResult, progress: float
+    ) -> TwinResult:
+        """The share of the B twins in the loss.
+
+        Args:
+            output: the network's output on the twins.
+            targets: (B, 1, *grid) their mixed scribbles per deep-supervision scale.
+            patches: what ``on_patches`` returned for the patches they are made of.
+            progress: fraction of the training done.
+
+        Returns:
+            Loss and terms.
+        """
+        main, auxiliary = output.main[0], output.auxiliary
+        target = [self.space.supervised_target(t) for t in targets]
+        probabilities = [self.space.probabilities(logits) for logits in (main, auxiliary)]
+        against = self._mix_consistency((main, auxiliary), probabilities, patches.pseudo_labels, patches.pseudo_weights)
+        values = {
+            "supervised_main_mixed": self.supervised_loss(output.main, target),
+            "supervised_auxiliary_mixed": self.auxiliary_loss(auxiliary, target[0]),
+            "mix_consistency_main": against[0],
+            "mix_consistency_auxiliary": against[1],
+            "decoder_consistency": self._decoder_consistency(main, auxiliary, probabilities),
+        }
+        # the twins' embeddings are of no use, but distributed training wants every parameter in every backward pass
+        loss = self._weighted(values, progress) + 0.0 * output.embedding.float().mean()
+        return TwinResult(loss, {name: value.detach() for name, value in values.items()})
+
+    def whole(self, patches: PatchResult, twins: TwinResult) -> StepResult:
+        """Put the two halves of a step together."""
+        both = {**patches.values, **twins.values}
+        both["decoder_consistency"] = (patches.values["decoder_consistency"] + twins.values["decoder_consistency"]) / 2
+        return StepResult(
+            patches.loss + twins.loss,
+            torch.stack([both[name] for name in TERMS]),
+            patches.queue_vectors,
+            patches.queue_valid,
+            _count(patches.pseudo_labels, self.space.num_labels),
+            patches.scribble_counts,
+        )
+
+    def _weighted(self, values: Mapping[str, Tensor], progress: float) -> Tensor:
+        """Weighted sum of the terms of half of the images; a mean over all of them counts half."""
+        weight = term_weights(self.config, progress)
+        weight["decoder_consistency"] /= 2
+        return torch.stack([weight[name] * value for name, value in values.items()]).sum()
+
+    def _decoder_consistency(self, main: Tensor, auxiliary: Tensor, probabilities: Sequence[Tensor] | None) -> Tensor:
+        if self.config.decoder_consistency_on_logits:
+            return mean_squared_difference(main.float(), auxiliary.float())
+        if probabilities is None:
+            probabilities = [self.space.probabilities(logits) for logits in (main, auxiliary)]
+        return mean_squared_difference(probabilities[0], probabilities[1])
 
     @torch.no_grad()
     def _mixed_pseudo_labels(
@@ -232,7 +321,7 @@ class PCLMixObjective:
         Everything but the embeddings is pointwise, so it is computed on the embedding's grid only: taking every
         eighth voxel first gives the same as taking it last.
         """
-        embedding = F.normalize(embedding[: len(main)].float(), dim=1)
+        embedding = F.normalize(embedding.float(), dim=1)
         grid = embedding.shape[2:]
 
         with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from nnunetv2_pclmix import checkpoint, monitoring
 from nnunetv2_pclmix.config import config_from_plans
 from nnunetv2_pclmix.dataloading.factory import start_augmenters
 from nnunetv2_pclmix.dataloading.loader import PCLMixDataLoader, mix_of_batch
+from nnunetv2_pclmix.dataloading.mix import Mix
 from nnunetv2_pclmix.dataloading.sampling import SUPERVISION, case_probabilities, supervision_of
 from nnunetv2_pclmix.dataloading.transforms import outside_becomes_ignore
 from nnunetv2_pclmix.distributed import gather_for_queue
@@ -100,7 +102,8 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         self.print_to_log_file(f"PCLMix: {self.config}")
         self.print_to_log_file(
             f"PCLMix: {self.batch_size} patches and {self.batch_size} mixed twins per step "
-            f"(the plans' batch size is {self.configuration_manager.batch_size})"
+            f"(the plans' batch size is {self.configuration_manager.batch_size}), "
+            f"{'one after the other' if self._two_passes else 'together'} through the network"
         )
 
     def _build_training_network(
@@ -119,8 +122,11 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
     def _set_batch_size_and_oversample(self) -> None:
         super()._set_batch_size_and_oversample()
         self.batch_size: int
+        planned = self.batch_size
         # two at least, or a patch could only be mixed with itself
-        self.batch_size = max(2, round(self.batch_size * self.config.patch_fraction))
+        self.batch_size = max(2, round(planned * self.config.patch_fraction))
+        two_passes = self.config.two_passes
+        self._two_passes = 2 * self.batch_size > planned if two_passes is None else two_passes
 
     def _build_loss(self) -> nn.Module:
         loss = super()._build_loss()
@@ -209,10 +215,10 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             anywhere_share=self.config.anywhere_share,
             **sampling,
         )
-        # as many images as a training step has: one shape for torch.compile, and nnU-Net's number of patches
+        # as many images as a forward pass of the training has: one shape for torch.compile
         validation = nnUNetDataLoader(
             validation_set,
-            2 * self.batch_size,
+            self.batch_size if self._two_passes else 2 * self.batch_size,
             patch_size,
             patch_size,
             self.label_manager,
@@ -257,12 +263,38 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         target = batch["target"] if isinstance(batch["target"], list) else [batch["target"]]
         target = [t.to(self.device, non_blocking=True) for t in target]
         self.optimizer.zero_grad(set_to_none=True)
-        with autocast("cuda") if self.device.type == "cuda" else dummy_context():
-            result = self.objective(self.network(data), target, mix, self.progress, self.rng, annotated)
-        if self._update_weights(result.loss):
+        step = self._step_in_two_passes if self._two_passes else self._step_in_one_pass
+        result = step(data, target, mix, annotated)
+        if self._update_weights():
             self._enqueue(result)
         self._step_in_epoch += 1
         return self._to_host(result)
+
+    def _autocast(self) -> Any:
+        return autocast("cuda") if self.device.type == "cuda" else dummy_context()
+
+    def _step_in_one_pass(self, data: Tensor, target: list[Tensor], mix: Mix, annotated: Tensor) -> StepResult:
+        """Gradients of a step from one forward of patches and twins together."""
+        with self._autocast():
+            result = self.objective(self.network(data), target, mix, self.progress, self.rng, annotated)
+        self._backward(result.loss)
+        return result
+
+    def _step_in_two_passes(self, data: Tensor, target: list[Tensor], mix: Mix, annotated: Tensor) -> StepResult:
+        """The same gradients with half of the memory: first the patches, then their twins."""
+        size = len(annotated)
+        with self.network.no_sync() if self.is_ddp else nullcontext():
+            with self._autocast():
+                patches = self.objective.on_patches(
+                    self.network(data[:size]), [t[:size] for t in target], mix, self.progress, self.rng, annotated
+                )
+            self._backward(patches.loss)
+        with self._autocast():
+            twins = self.objective.on_twins(
+                self.network(data[size:]), [t[size:] for t in target], patches, self.progress
+            )
+        self._backward(twins.loss)
+        return self.objective.whole(patches, twins)
 
     def _enqueue(self, result: StepResult) -> None:
         vectors, valid = result.queue_vectors, result.queue_valid
@@ -270,16 +302,17 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             vectors, valid = gather_for_queue(vectors, valid, self.configuration_manager.batch_size)
         self.queue.enqueue(vectors, valid)
 
-    def _update_weights(self, loss: Tensor) -> bool:
-        """Backward pass and optimiser step; False, with the weights left alone, where the gradient is not finite."""
+    def _backward(self, loss: Tensor) -> None:
+        (loss if self.grad_scaler is None else self.grad_scaler.scale(loss)).backward()
+
+    def _update_weights(self) -> bool:
+        """Optimiser step; False, with the weights left alone, where the gradient is not finite."""
         parameters = self.network.parameters()
         if self.grad_scaler is None:
-            loss.backward()
             finite = bool(torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM).isfinite())
             if finite:
                 self.optimizer.step()
             return finite
-        self.grad_scaler.scale(loss).backward()
         self.grad_scaler.unscale_(self.optimizer)
         finite = bool(torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM).isfinite())
         self.grad_scaler.step(self.optimizer)

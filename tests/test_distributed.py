@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from nnunetv2_pclmix.config import PCLMixConfig
 from nnunetv2_pclmix.dataloading.mix import draw_mix
 from nnunetv2_pclmix.distributed import gather_for_queue
+from nnunetv2_pclmix.label_space import ClassSpace
 from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.build import add_training_parts
@@ -41,7 +42,7 @@ def _train(rank: int, world: int, settings: dict, images_per_rank: list[int]) ->
     loss = PartialCrossEntropyLoss(IGNORE)
     queue = MemoryQueue(4, 9, config.embedding_dimension)
     every_scale = DeepSupervisionWrapper(loss, (0.6, 0.3, 0.1))
-    objective = PCLMixObjective(config, 4, IGNORE, every_scale, loss, queue)
+    objective = PCLMixObjective(config, ClassSpace(4, IGNORE), every_scale, loss, queue)
     optimizer = torch.optim.SGD(network.parameters(), 0.05)
     first = sum(images_per_rank[:rank])
     for step in range(STEPS):

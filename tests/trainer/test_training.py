@@ -175,3 +175,32 @@ def test_mixed_supervision_draws_by_the_shares_and_says_so(make_trainer):
     assert dict(zip(known, probabilities, strict=True))[known[0]] == 0.5
     text = Path(trainer.log_file).read_text()
     assert "share of the patches by supervision of their case: scribble 33 %, dense 17 %, none 50 %" in text
+
+
+@pytest.mark.parametrize(("fraction", "two_passes"), [(0.5, False), (0.75, True), (1.0, True)])
+def test_two_passes_where_one_would_need_more_memory_than_planned(make_trainer, fraction, two_passes):
+    trainer = make_trainer(pclmix={"patch_fraction": fraction})
+    trainer.initialize()
+    assert trainer._two_passes is two_passes
+
+
+@pytest.mark.parametrize("preset", ["default", "published"])
+def test_two_passes_give_the_gradients_of_one(make_trainer, preset):
+    settings = {"preset": preset, "seed": 1, "auxiliary_drop_path": 0.0, "contrast_views": 10**6}
+    gradients, terms = [], []
+    for two_passes in (False, True):
+        trainer = make_trainer(pclmix={**settings, "two_passes": two_passes, "contrast_anchors": 10**6})
+        trainer.initialize()
+        trainer.on_train_start()
+        batch = next(trainer.dataloader_train)
+        trainer.current_epoch, trainer._step_in_epoch = 0, 1  # half of the training
+        trainer.network.train()
+        trainer._update_weights = lambda: True
+        terms.append(trainer.train_step(batch)["terms"])
+        parameters = trainer.network.named_parameters()  # nnU-Net's lowest deep supervision weight is 0: no gradient
+        gradients.append({name: p.grad.clone() for name, p in parameters if p.grad is not None})
+        assert len(next(trainer.dataloader_val)["data"]) == (2 if two_passes else 4)
+    assert terms[1] == pytest.approx(terms[0], rel=1e-4, abs=1e-6)
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        assert torch.allclose(gradients[1][name], gradient, rtol=1e-3, atol=1e-5), name
