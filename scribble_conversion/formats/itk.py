@@ -26,6 +26,24 @@ _MAX_HEADER_BYTES = 2**16
 _PIECE_BYTES = 2**20
 
 
+def check_file(path: Path) -> None:
+    """Check what SimpleITK passes over in silence: voxels that are missing, or in another file.
+
+    Args:
+        path: a ``.nrrd``, ``.mha`` or ``.gipl`` file.
+
+    Raises:
+        UserError: if it cannot be read, is no such file, is truncated, or keeps its voxels in another file.
+    """
+    check = {".nrrd": _check_nrrd, ".mha": _check_metaimage, ".gipl": _check_gipl}[path.suffix.lower()]
+    try:
+        check(path)
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
+    except (OSError, ValueError, zlib.error) as error:
+        raise UserError(f"{path} is damaged or no {path.suffix} file ({error}); download or export it again") from error
+
+
 def read_image(path: Path) -> sitk.Image:
     """Read a 3D volume of finite real numbers.
 
@@ -39,13 +57,7 @@ def read_image(path: Path) -> sitk.Image:
         UserError: if the file is damaged, truncated or keeps its voxels in another file, if it is not 3D, or if its
             voxels are not single finite real numbers.
     """
-    check = {".nrrd": _check_nrrd, ".mha": _check_metaimage, ".gipl": _check_gipl}[path.suffix.lower()]
-    try:
-        check(path)
-    except PermissionError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
-    except (OSError, ValueError, zlib.error) as error:
-        raise UserError(f"{path} is damaged or no {path.suffix} file ({error}); download or export it again") from error
+    check_file(path)
     image = read_with_sitk(path)
     require_finite(sitk.GetArrayViewFromImage(image), path)
     return image

@@ -14,15 +14,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from scribble_conversion.console import UserError
-
-SPACING_TOLERANCE = 1e-3
-"""Relative difference of spacings that is header rounding."""
-ORIGIN_TOLERANCE = 1e-2
-"""Difference of origins, in voxels (of the largest spacing), that is header rounding."""
-CHANNEL_SPACING_TOLERANCE = 1e-5
-"""Relative difference of the spacings of two channels beyond which nnU-Net refuses the case."""
-DIRECTION_TOLERANCE = 1e-3
-"""Difference of direction cosines that is header rounding."""
+from scribble_conversion.geometry import SPACING_TOLERANCE, Geometry, difference
 
 
 @contextmanager
@@ -104,23 +96,10 @@ def geometry_difference(
     Returns:
         None where they agree, else the first difference in words.
     """
-    if given.GetSize() != image.GetSize():
-        return f"size, {given.GetSize()} instead of {image.GetSize()}"
-    spacing = np.asarray(image.GetSpacing())
-    if not np.allclose(given.GetSpacing(), spacing, rtol=spacing_tolerance, atol=0):
-        return f"spacing, {_rounded(given.GetSpacing())} instead of {_rounded(spacing)} mm"
-    if not np.allclose(given.GetOrigin(), image.GetOrigin(), rtol=0, atol=ORIGIN_TOLERANCE * spacing.max()):
-        return f"origin, {_rounded(given.GetOrigin())} instead of {_rounded(image.GetOrigin())} mm"
-    if not np.allclose(given.GetDirection(), image.GetDirection(), rtol=0, atol=DIRECTION_TOLERANCE):
-        return f"direction, {_rounded(given.GetDirection())} instead of {_rounded(image.GetDirection())}"
-    return None
+    return difference(Geometry.of(given), Geometry.of(image), spacing_tolerance)
 
 
 def _reason(error: RuntimeError) -> str:
     """The line of a SimpleITK error that says most."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].removeprefix("sitk::ERROR: ") if lines else "no reason given"
-
-
-def _rounded(values: npt.ArrayLike) -> tuple[float, ...]:
-    return tuple(round(float(value), 6) for value in np.asarray(values))

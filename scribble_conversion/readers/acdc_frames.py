@@ -19,7 +19,7 @@ from nibabel.spatialimages import HeaderDataError
 from scribble_conversion.console import UserError
 from scribble_conversion.files import find_files, writing_temporary
 from scribble_conversion.formats.nifti import check_file
-from scribble_conversion.formats.volume import SPACING_TOLERANCE
+from scribble_conversion.geometry import SPACING_TOLERANCE
 from scribble_conversion.parallel import number_of_processes, run_all
 from scribble_conversion.patients import PatientList
 from scribble_conversion.readers.acdc import training_folder
