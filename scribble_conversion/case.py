@@ -11,10 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from scribble_conversion.checking.images import is_constant, sample_digest
+from scribble_conversion.checking.labels import LabelFacts, label_facts
 from scribble_conversion.console import UserError
 from scribble_conversion.formats.registry import format_of
-from scribble_conversion.formats.volume import CHANNEL_SPACING_TOLERANCE, SPACING_TOLERANCE, geometry_difference
-from scribble_conversion.remap import count_labels, remap
+from scribble_conversion.formats.volume import geometry_difference
+from scribble_conversion.geometry import CHANNEL_SPACING_TOLERANCE, SPACING_TOLERANCE
+from scribble_conversion.remap import remap
 from scribble_conversion.source import Case
 
 
@@ -49,13 +52,22 @@ class CaseResult:
 
     Attributes:
         identifier: the case.
-        voxels: scribbled voxels per integer written, the ignore label last; empty for a case held out.
+        facts: counts of the label it teaches with, the ignore label last; None for a case held out.
         channels: how many channels its image has, over all files.
+        sample: equal for equal images, hardly ever for others.
+        constant: whether a file of its image is the same everywhere.
     """
 
     identifier: str
-    voxels: tuple[int, ...]
+    facts: LabelFacts | None
     channels: int
+    sample: str
+    constant: bool
+
+    @property
+    def voxels(self) -> tuple[int, ...]:
+        """Voxels per integer written, the ignore label last; empty for a case held out."""
+        return self.facts.voxels if self.facts else ()
 
 
 def convert_case(job: CaseJob) -> CaseResult:
@@ -96,15 +108,23 @@ def _convert(job: CaseJob) -> CaseResult:
     _check_channels(case.images, channels)
     for index, path in enumerate(case.images):
         format_of(path).copy_image(path, image_folder / f"{case.identifier}_{index:04d}{job.file_ending}")
+    dense = None
     if case.dense is not None:
-        labels = read_label(case, case.dense, channels[0], job.dense_codes, job.explicit_codes)
-        _write_label(job, labels, "labelsTs" if job.held_out else "labelsTr_dense")
-    number = sum(channel.GetNumberOfComponentsPerPixel() for channel in channels)
-    if job.held_out:
-        return CaseResult(case.identifier, (), number)
-    labels = _training_label(job, channels[0])
-    _write_label(job, labels, "labelsTr")
-    return CaseResult(case.identifier, count_labels(labels, job.ignore_value + 1), number)
+        dense = read_label(case, case.dense, channels[0], job.dense_codes, job.explicit_codes)
+        _write_label(job, dense, "labelsTs" if job.held_out else "labelsTr_dense")
+    facts = None
+    if not job.held_out:
+        labels = _training_label(job, channels[0])
+        _write_label(job, labels, "labelsTr")
+        facts = label_facts(labels, job.ignore_value, job.ignore_value + 1, channels[0].GetSpacing()[::-1], dense)
+    arrays = [sitk.GetArrayViewFromImage(channel) for channel in channels]
+    return CaseResult(
+        identifier=case.identifier,
+        facts=facts,
+        channels=sum(channel.GetNumberOfComponentsPerPixel() for channel in channels),
+        sample="".join(map(sample_digest, arrays)),
+        constant=any(map(is_constant, arrays)),
+    )
 
 
 def _check_channels(paths: Sequence[Path], channels: Sequence[sitk.Image]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,9 @@ from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_j
 
 from scribble_conversion.case import CaseJob, CaseResult, convert_case
 from scribble_conversion.channels import settle_channel_names
+from scribble_conversion.checking.after_conversion import check_images, check_labels
+from scribble_conversion.checking.coverage import Scribbled
+from scribble_conversion.checking.finding import Finding
 from scribble_conversion.console import UserError
 from scribble_conversion.formats.registry import reader_writer
 from scribble_conversion.parallel import number_of_processes, run_all
@@ -58,6 +61,7 @@ class Conversion:
         held_out: cases in ``imagesTs``.
         folds: the folds in ``splits_final.json``.
         voxels: scribbled voxels per label over all training cases, the ignore label last.
+        findings: what will disappoint, as far as a conversion sees it.
         was_preprocessed: whether nnU-Net had preprocessed the dataset that this one replaced.
     """
 
@@ -67,6 +71,7 @@ class Conversion:
     held_out: tuple[Case, ...]
     folds: tuple[Fold, ...]
     voxels: tuple[int, ...]
+    findings: tuple[Finding, ...]
     was_preprocessed: bool
 
 
@@ -105,6 +110,7 @@ def convert(source: Source, options: Options) -> Conversion:
         held_out=tuple(held_out),
         folds=tuple(folds),
         voxels=_total(results),
+        findings=tuple(_check(source, training, held_out, results)),
         was_preprocessed=was_preprocessed,
     )
 
@@ -219,8 +225,8 @@ def _write_dataset_json(
 ) -> None:
     """Write ``dataset.json``; nnU-Net copies the keys it does not know.
 
-    ``supervision`` names the cases that do not teach with scribbles; the trainer samples by it. ``cases`` holds what
-    else is known of single cases, held out ones included.
+    ``patients`` tells whose cases these are. ``supervision`` names the cases that do not teach with scribbles; the
+    trainer samples by it. ``cases`` holds what else is known of single cases, held out ones included.
     """
     generate_dataset_json(
         str(folder),
@@ -241,10 +247,32 @@ def _write_dataset_json(
             "split": Path(options.split).name,
             "test_patients": options.test_patients,
             "dense_labels": "labelsTr_dense" if (folder / "labelsTr_dense").is_dir() else None,
+            "patients": {case.identifier: case.patient for case in training},
             "supervision": {case.identifier: case.supervision for case in training if case.supervision != "scribble"},
             "cases": {case.identifier: dict(case.facts) for case in (*training, *held_out) if case.facts},
             **({"drawing": dict(source.drawing)} if source.drawing else {}),
         },
+    )
+
+
+def _check(
+    source: Source, training: Sequence[Case], held_out: Sequence[Case], results: Sequence[CaseResult]
+) -> Iterator[Finding]:
+    """The checks that come for free with the voxels in hand."""
+    cases = {case.identifier: case for case in (*training, *held_out)}
+    scribbled, dense_values = [], set()
+    for result in results:
+        supervision = cases[result.identifier].supervision
+        if result.facts is not None and supervision == "scribble":
+            scribbled.append(Scribbled(result.identifier, result.facts))
+        elif supervision == "dense":
+            dense_values |= {value for value, voxels in enumerate(result.voxels) if voxels}
+    yield from check_labels(scribbled, source.labels, source.ignore_value, frozenset(dense_values))
+    yield from check_images(
+        [result.identifier for result in results if result.constant],
+        {result.identifier: result.sample for result in results},
+        cases,
+        frozenset(case.identifier for case in held_out),
     )
 
 

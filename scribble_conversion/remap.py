@@ -67,11 +67,6 @@ def remap(
     return mapped.astype(np.uint8)
 
 
-def count_labels(array: npt.NDArray[np.uint8], number: int) -> tuple[int, ...]:
-    """Count the voxels of each of the labels 0 to ``number`` - 1."""
-    return tuple(int(count) for count in np.bincount(array.ravel(), minlength=number))
-
-
 def as_integers(array: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int64]:
     """Make integers of the values of a label volume.
 

@@ -7,9 +7,6 @@ from collections import Counter
 from scribble_conversion.conversion import Conversion
 from scribble_conversion.source import IGNORE_NAME, LabelValue, count_patients, integers_of
 
-FEW_UNLABELLED = 0.5
-"""A smaller share of unlabelled voxels than this is suspicious."""
-
 
 def summarise(conversion: Conversion) -> str:
     """Tell what was written and what to do next.
@@ -40,6 +37,7 @@ def summarise(conversion: Conversion) -> str:
     lines.append(f"voxels: {_shares(conversion)}")
     lines += conversion.source.notes
     lines += _warnings(conversion)
+    lines.append(f"look closer: nnUNetv2_convert_scribbles check {conversion.target.identifier}")
     clean = " --clean" if conversion.was_preprocessed else ""
     lines.append(f"next: nnUNetv2_plan_and_preprocess -d {conversion.target.identifier}{clean}")
     return "\n".join(lines)
@@ -63,17 +61,7 @@ def _voxels(conversion: Conversion, value: LabelValue) -> int:
 
 def _warnings(conversion: Conversion) -> list[str]:
     """Things that are no mistake but will disappoint."""
-    source = conversion.source
-    missing = [name for name, value in source.labels.items() if not _voxels(conversion, value)]
-    lines = [f"warning: {name} is never scribbled, so it cannot be learned" for name in missing]
-    unlabelled = conversion.voxels[source.ignore_value] / sum(conversion.voxels)
-    if not unlabelled:
-        lines.append("warning: no voxel is unlabelled, so these are dense labels rather than scribbles")
-    elif unlabelled < FEW_UNLABELLED and all(case.supervision == "scribble" for case in conversion.training):
-        lines.append(
-            f"warning: only {100 * unlabelled:.2f} % of the voxels are unlabelled, while scribbles leave most so; "
-            "check which value in the files means unlabelled"
-        )
+    lines = [f"warning: {finding.sentence}" for finding in conversion.findings]
     if conversion.was_preprocessed:
         lines.append("warning: what nnU-Net preprocessed before is out of date; preprocess again before training")
     return lines

@@ -1,0 +1,136 @@
+"""Whether ``splits_final.json`` fits the cases and keeps each patient on one side."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from scribble_conversion.checking.dataset import RawDataset, scribble_notes
+from scribble_conversion.checking.finding import Finding, counted
+from scribble_conversion.source import name_some
+from scribble_conversion.target import SPLITS_FILE
+
+_NUMBERED_PATIENT = re.compile(r"(patient\d+)_.+", re.IGNORECASE)
+_CASES_PER_PATIENT = 10
+"""More cases with one prefix, on average, and the prefix is hardly a patient."""
+
+
+def check_splits(dataset: RawDataset, digests: Mapping[str, str]) -> Iterator[Finding]:
+    """Check the folds that nnU-Net will use, or those that were made for it.
+
+    Args:
+        dataset: the dataset.
+        digests: case to what is equal for equal images.
+    """
+    for folder in (dataset.preprocessed, dataset.folder):
+        if folder is not None and (folder / SPLITS_FILE).is_file():
+            path = folder / SPLITS_FILE
+            break
+    else:
+        return
+    folds = _read_folds(path)
+    if folds is None:
+        yield Finding(
+            "error",
+            "splits",
+            f"{path} is no list of folds with train and val",
+            "correct it, or delete it and let nnU-Net split by case",
+        )
+        return
+    names = [case.identifier for case in dataset.training]
+    known, guessed = find_patients(dataset, names)
+    for index, (train, val) in enumerate(folds):
+        yield from _check_members(f"{path.name}, fold {index}", train, val, set(names))
+        yield from _check_patients(f"{path.name}, fold {index}", train, val, known, guessed)
+        yield from _check_images(f"{path.name}, fold {index}", train, val, digests)
+
+
+def find_patients(dataset: RawDataset, names: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Whose cases these are.
+
+    Returns:
+        Case to patient as far as ``dataset.json`` or names like ``patient021_frame01`` say so; and as far as it is a
+        guess, from what stands before the last underscore.
+    """
+    noted = scribble_notes(dataset.content).get("patients")
+    known = {name: str(noted[name]) for name in names if name in noted} if isinstance(noted, dict) else {}
+    for name in names:
+        match = _NUMBERED_PATIENT.fullmatch(name)
+        if name not in known and match:
+            known[name] = match[1].lower()
+    prefixes = {name: name.rpartition("_")[0] for name in names if name not in known}
+    groups = {prefix for prefix in prefixes.values() if re.search(r"\d", prefix)}
+    plausible = len(groups) > 2 and len(prefixes) <= _CASES_PER_PATIENT * len(groups)
+    return known, {name: prefix for name, prefix in prefixes.items() if plausible and prefix in groups}
+
+
+def _check_members(place: str, train: Sequence[str], val: Sequence[str], names: set[str]) -> Iterator[Finding]:
+    unknown = sorted({*train, *val} - names)
+    if unknown:
+        yield Finding(
+            "error",
+            "splits",
+            f"{place} names {counted(len(unknown), 'case')} not in imagesTr ({name_some(unknown)})",
+            "correct or delete the file, or add the cases",
+            tuple(unknown),
+        )
+    both = sorted(set(train) & set(val))
+    if both:
+        yield Finding(
+            "error",
+            "splits",
+            f"{place} both trains and validates with {counted(len(both), 'case')} ({name_some(both)})",
+            "take each out of one side",
+            tuple(both),
+        )
+    for side, cases in (("train", train), ("val", val)):
+        if not cases:
+            yield Finding("error", "splits", f"{place} has no cases in {side}", "nnU-Net needs some on both sides")
+
+
+def _check_patients(
+    place: str, train: Sequence[str], val: Sequence[str], known: Mapping[str, str], guessed: Mapping[str, str]
+) -> Iterator[Finding]:
+    """A patient on both sides makes the validation too good; cases on both sides are told elsewhere."""
+    sides = set(train) - set(val), set(val) - set(train)
+    for patients, sure in ((known, True), (guessed, False)):
+        left, right = ({patients[name] for name in side if name in patients} for side in sides)
+        shared = left & right
+        if not shared:
+            continue
+        whom = counted(len(shared), "patient" if sure else "name")
+        yield Finding(
+            "error" if sure else "warning",
+            "splits",
+            f"{place} has {whom} both in train and in val ({name_some(shared)})"
+            + ("" if sure else ", perhaps patients, to judge by the names of the cases"),
+            "keep all cases of a patient on one side",
+            tuple(sorted(name for side in sides for name in side if patients.get(name) in shared)),
+        )
+
+
+def _check_images(
+    place: str, train: Sequence[str], val: Sequence[str], digests: Mapping[str, str]
+) -> Iterator[Finding]:
+    """The same image under two names, one on either side."""
+    trained = {digests[name]: name for name in train if name in digests and name not in val}
+    pairs = [(trained[digests[name]], name) for name in val if digests.get(name) in trained and name not in train]
+    if pairs:
+        yield Finding(
+            "error",
+            "splits",
+            f"{place} trains and validates with the same images ({name_some(f'{a} = {b}' for a, b in pairs)})",
+            "keep one of each pair, or both on one side",
+            tuple(sorted(name for pair in pairs for name in pair)),
+        )
+
+
+def _read_folds(path: Path) -> list[tuple[list[str], list[str]]] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        folds = [([*map(str, fold["train"])], [*map(str, fold["val"])]) for fold in content]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return folds or None

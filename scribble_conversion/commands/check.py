@@ -1,0 +1,57 @@
+"""``nnUNetv2_convert_scribbles check``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the sub-parsers of the command line."""
+    parser = commands.add_parser(
+        "check",
+        help="say what is wrong with an nnU-Net raw dataset with scribbles",
+        description="Check an nnU-Net raw dataset with scribbles, whoever made it: one line per problem on stdout, "
+        "exit 1 where there is an error.",
+    )
+    add_dataset(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings and counts into a JSON file, too")
+    parser.set_defaults(run=_run)
+
+
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    """Add what ``check`` and ``report`` have in common: which dataset, and how it is looked at."""
+    parser.add_argument("dataset", metavar="DATASET", help="number, name or folder of a dataset in nnUNet_raw")
+    parser.add_argument(
+        "-p",
+        "--plans",
+        default="nnUNetPlans",
+        metavar="NAME",
+        help="plan in nnUNet_preprocessed with which to try what resampling loses (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--resampled-cases",
+        type=int,
+        default=8,
+        metavar="N",
+        help="on how many cases, evenly chosen; 0 for none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-np", type=int, metavar="N", help="processes (default: nnU-Net's, at most one per core)", default=None
+    )
+
+
+def _run(args: argparse.Namespace) -> int:
+    # These import what only this command needs, and slowly.
+    from scribble_conversion.checking.dataset import open_dataset
+    from scribble_conversion.checking.finding import count_levels
+    from scribble_conversion.checking.inspection import inspect
+    from scribble_conversion.checking.output import lines, write_json
+
+    inspection = inspect(open_dataset(args.dataset), args.np, args.plans, args.resampled_cases)
+    if args.json is not None:
+        write_json(inspection, args.json)
+    for line in lines(inspection.findings):
+        print(line)
+    return 1 if count_levels(inspection.findings)[0] else 0
