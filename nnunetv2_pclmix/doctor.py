@@ -10,8 +10,11 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
+
+from scribble_conversion.console import UserError
 
 Level = Literal["ok", "warning", "error"]
 
@@ -73,13 +76,20 @@ class Finding:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``nnUNetv2_pclmix doctor`` takes no arguments."""
+    """Add the options of ``nnUNetv2_pclmix doctor``."""
+    parser.add_argument(
+        "-d",
+        metavar="DATASET",
+        help="number, name or folder of a dataset in nnUNet_raw to check, too (default: none)",
+    )
+    parser.add_argument("-np", type=int, metavar="N", help="processes for that (default: nnU-Net's)", default=None)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run ``nnUNetv2_pclmix doctor``."""
     findings = []
-    for finding in examine():
+    checks = (examine(),) if args.d is None else (examine(), check_dataset(args.d, args.np))
+    for finding in chain.from_iterable(checks):
         print(finding, flush=True)
         findings.append(finding)
     errors = sum(finding.level == "error" for finding in findings)
@@ -212,6 +222,28 @@ def check_lookup() -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", f"nnU-Net finds {TRAINER}")
+
+
+def check_dataset(dataset: str, processes: int | None = None) -> Iterator[Finding]:
+    """Is anything wrong with a dataset? What ``nnUNetv2_convert_scribbles check`` says, in the doctor's words."""
+    # Slow to import, and useless where nnU-Net is not installed, which the other checks have to be able to say.
+    try:
+        from scribble_conversion.checking.dataset import open_dataset
+        from scribble_conversion.checking.inspection import inspect
+    except ImportError as error:
+        yield Finding("error", f"dataset {dataset} was not looked at: {error}", "see to the errors above first")
+        return
+    try:
+        inspection = inspect(open_dataset(dataset), processes)
+    except UserError as error:
+        text, _, cure = str(error).rpartition("; ")
+        yield Finding("error", text, cure)
+        return
+    name, cases = inspection.dataset.name, len(inspection.dataset.cases)
+    for found in inspection.findings:
+        yield Finding(found.level, f"{name}: {' '.join(found.text.split())}", found.cure)
+    if not inspection.findings:
+        yield Finding("ok", f"{name}: nothing is wrong with its {cases} cases")
 
 
 def _probe(code: str) -> tuple[dict[str, Any] | None, str]:

@@ -5,7 +5,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from nnunetv2_pclmix import doctor
 from nnunetv2_pclmix.cli import main
@@ -111,3 +113,35 @@ def test_probes_run(code: str) -> None:
     assert found, problem
     assert found.keys() == HEALTHY[code].keys()
     json.dumps(found)
+
+
+def test_a_dataset_is_looked_at_on_request(
+    probes: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "nnUNet_raw" / "Dataset007_Lines"
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for case in ("a", "b"):
+        label = np.full((1, 30, 30), 2, dtype=np.uint8)
+        label[0, 4, 3:20], label[0, 20, 3:20] = 0, 1
+        for name, array in (("imagesTr", rng.random(label.shape)), ("labelsTr", label)):
+            file = f"{case}_0000.nii.gz" if name == "imagesTr" else f"{case}.nii.gz"
+            sitk.WriteImage(sitk.GetImageFromArray(array), str(folder / name / file))
+    declared = {
+        "channel_names": {"0": "x"},
+        "labels": {"background": 0, "line": 1, "ignore": 2},
+        "numTraining": 2,
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(declared))
+    assert main(["doctor", "-d", "7", "-np", "1"]) == 0
+    assert "ok:      Dataset007_Lines: nothing is wrong with its 2 cases" in capsys.readouterr().out
+
+    (folder / "labelsTr" / "b.nii.gz").unlink()
+    assert main(["doctor", "-d", "7", "-np", "1"]) == 1
+    out = capsys.readouterr().out
+    assert "error:   Dataset007_Lines: 1 training image without a label in labelsTr (b)\n         -> add " in out
+    assert "1 errors, 0 warnings." in out
+    assert main(["doctor", "-d", "8"]) == 1
+    assert "is no nnU-Net raw dataset" in capsys.readouterr().out

@@ -1,0 +1,97 @@
+"""Mistakes of the user's, and what a conversion says at its end."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from scribble_conversion.cli import main
+from tests.scribble_conversion.checking.hands import (
+    CASE,
+    IGNORE,
+    OTHER,
+    convert_strokes,
+    declare,
+    dense_label,
+    edit_json,
+    edit_label,
+    scribbled_label,
+)
+from tests.scribble_conversion.conftest import Acdc
+
+
+def test_a_conversion_tells_what_it_sees(acdc: Acdc, capsys: pytest.CaptureFixture[str]) -> None:
+    convert_strokes(acdc)
+    assert "warning" not in capsys.readouterr().out
+    shutil.copy(acdc.image(CASE), acdc.image(OTHER))
+    edit_label(acdc.image("patient022_frame01"), np.zeros_like)
+    edit_label(acdc.scribble(CASE), lambda array: array[2].__setitem__(array[2] == 3, IGNORE))
+    edit_label(acdc.scribble(OTHER), lambda array: np.where(array == 0, IGNORE, array))
+    edit_label(acdc.dense("patient081_frame01"), lambda array: np.where(array == 3, 2, array))
+    assert main(acdc.arguments("--overwrite")) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("warning", "error", "look"))]
+    assert [line.partition(";")[0] for line in told] == [
+        f"warning: background is not scribbled in 1 of 8 cases ({OTHER})",
+        f"warning: 1 of 92 pairs of slice and class without a scribble ({CASE} slice 3 LV)",
+        "warning: the scribbles of 1 case contradict labelsTr_dense on more than 1 % of their voxels (worst: "
+        "patient081_frame01 14.3 %",
+        "warning: an image of patient022_frame01 is constant",
+        f"warning: {CASE}, {OTHER} hold the same image",
+        "look closer: nnUNetv2_convert_scribbles check 127",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ("3", "is no nnU-Net raw dataset (a folder with a dataset.json); give the number, the name or the folder"),
+        ("Dataset003_None", "is no nnU-Net raw dataset"),
+        ("/nowhere/at/all", "is no nnU-Net raw dataset"),
+    ],
+)
+def test_no_such_dataset(acdc: Acdc, capsys: pytest.CaptureFixture[str], dataset: str, message: str) -> None:
+    assert main(["check", dataset]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert len(captured.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is no valid JSON"),
+        ("[]", "has to hold a JSON object"),
+        ('{"labels": {"background": 0}, "channel_names": {"0": "x"}}', "lacks 'file_ending'"),
+        ('{"labels": {"a": "b"}, "file_ending": ".nii.gz", "channel_names": {"0": "x"}}', "has to declare labels like"),
+        ('{"labels": {"background": 0}, "file_ending": ".nii.gz"}', "names no channels"),
+        ('{"labels": {"background": 0}, "file_ending": 3, "channel_names": {"0": "x"}}', "has the file_ending '3'"),
+    ],
+)
+def test_a_dataset_json_beyond_use(sound: Acdc, capsys: pytest.CaptureFixture[str], content: str, message: str) -> None:
+    (sound.dataset / "dataset.json").write_text(content)
+    assert main(["check", "127"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {sound.dataset / 'dataset.json'} ")
+    assert message in error
+
+
+def test_an_ending_that_nnunet_does_not_read(sound: Acdc, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (sound.dataset / "imagesTr").iterdir():
+        path.rename(str(path).replace(".nii.gz", ".jpg"))
+    edit_json(sound.dataset / "dataset.json", lambda content: content.pop("overwrite_image_reader_writer") and None)
+    declare(sound, file_ending=".jpg")
+    assert main(["check", "127"]) == 1
+    assert "nnU-Net has no reader for" in capsys.readouterr().err
+
+
+def test_a_json_file_that_cannot_be_written(sound: Acdc, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "127", "-np", "1", "--json", "/nowhere/at/all.json"]) == 1
+    assert "give another file with --json" in capsys.readouterr().err
+
+
+def test_dense_label_has_the_shape_of_the_strokes() -> None:
+    strokes, dense = scribbled_label(), dense_label()
+    assert (dense[strokes != IGNORE] == strokes[strokes != IGNORE]).all()

@@ -1,0 +1,155 @@
+"""What is no problem, and files and makers other than usual."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from skimage import io
+
+from tests.scribble_conversion.checking.hands import (
+    CASE,
+    IGNORE,
+    SHAPE,
+    Lines,
+    convert_strokes,
+    declare,
+    edit_label,
+    every_label,
+    image,
+    label,
+    scribbled_label,
+)
+from tests.scribble_conversion.conftest import DATASET, Acdc
+
+
+@pytest.mark.parametrize("arguments", [(), ("-np", "2"), ("--resampled-cases", "0")])
+def test_a_sound_dataset_has_no_problems(sound: Acdc, check: Lines, arguments: tuple[str, ...]) -> None:
+    before = sound.written()
+    assert check(*arguments) == []
+    assert sound.written() == before
+
+
+def test_a_dataset_is_found_by_number_name_and_folder(sound: Acdc, check: Lines, tmp_path: Path) -> None:
+    edit_label(label(sound), lambda array: array.__setitem__((0, 40, 5), 7))
+    for dataset in ("127", DATASET, str(sound.dataset)):
+        assert len(check(dataset=dataset)) == 1
+    shutil.copytree(sound.dataset, tmp_path / "elsewhere")
+    assert len(check(dataset=str(tmp_path / "elsewhere"))) == 1
+
+
+def test_dense_labels_and_unlabelled_images_beside_scribbles_are_no_problem(
+    acdc: Acdc, check: Lines, capsys: pytest.CaptureFixture[str]
+) -> None:
+    convert_strokes(acdc, "--dense-patients", "21", "--unlabelled-patients", "22", "--test-patients", "81")
+    capsys.readouterr()
+    assert check() == []
+
+
+def test_a_class_that_only_dense_labels_teach_is_learned(
+    acdc: Acdc, check: Lines, capsys: pytest.CaptureFixture
+) -> None:
+    convert_strokes(acdc, "--dense-patients", "21")
+    for path in every_label(acdc):
+        if not path.name.startswith("patient021"):
+            edit_label(path, lambda array: np.where(array == 3, IGNORE, array))
+    capsys.readouterr()
+    [line] = check()
+    assert line.startswith("warning: LV is not scribbled in 6 of 6 cases (")
+
+
+def make_png(folder: Path) -> Path:
+    """A dataset of single grey-value pictures."""
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        picture = rng.integers(0, 255, SHAPE[1:]).astype(np.uint8)
+        io.imsave(folder / "imagesTr" / f"cells_{number}_0000.png", picture, check_contrast=False)
+        io.imsave(folder / "labelsTr" / f"cells_{number}.png", scribbled_label()[0], check_contrast=False)
+    content = {
+        "channel_names": {"0": "light"},
+        "labels": {"background": 0, "a": 1, "b": 2, "c": 3, "ignore": 4},
+        "numTraining": 3,
+        "file_ending": ".png",
+    }
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_pictures(tmp_path: Path, check: Lines) -> None:
+    folder = make_png(tmp_path / "Dataset005_Cells")
+    assert check(dataset=str(folder)) == []
+    path = folder / "imagesTr" / "cells_1_0000.png"
+    path.write_bytes(path.read_bytes()[:900])
+    [line] = check(dataset=str(folder))
+    assert line.startswith(f"error: {path} cannot be read as an image (")
+
+
+def test_regions(sound: Acdc, check: Lines) -> None:
+    declare(
+        sound,
+        labels={"background": 0, "heart": [1, 2, 3], "left": [2, 3], "cavity": 3, "ignore": 4},
+        regions_class_order=[1, 2, 3],
+    )
+    assert check() == []
+    edit_label(label(sound), lambda array: np.where(array == 2, IGNORE, array))
+    [line] = check()
+    assert line.startswith(f"warning: heart + left is not scribbled in 1 of 8 cases ({CASE}); ")
+
+
+def test_cases_listed_in_dataset_json(sound: Acdc, check: Lines) -> None:
+    listed = {
+        case: {"images": [f"imagesTr/{image(sound, case).name}"], "label": f"labelsTr/{case}.nii.gz"}
+        for case in sound.cases()
+    }
+    declare(sound, dataset=listed)
+    assert check() == []
+    listed[CASE]["images"] = ["imagesTr/gone_0000.nii.gz"]
+    declare(sound, dataset=listed)
+    [line] = check()
+    assert line.startswith(f"error: {CASE} is listed with gone_0000.nii.gz, not found; ")
+
+
+def test_json_for_machines(sound: Acdc, check: Lines, tmp_path: Path) -> None:
+    edit_label(label(sound), lambda array: np.where(array == 1, IGNORE, array))
+    check("--json", str(tmp_path / "found.json"))
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert (found["dataset"], found["errors"], found["warnings"]) == (DATASET, 0, 1)
+    [finding] = found["findings"]
+    assert finding == {
+        "level": "warning",
+        "check": "class",
+        "text": f"RV is not scribbled in 1 of 8 cases ({CASE})",
+        "cure": "scribble it there, if it shows",
+        "cases": [CASE],
+    }
+    first = found["cases"][0]
+    assert first["case"] == CASE
+    assert first["spacing"] == [9.0, 1.5, 1.5]
+    assert first["voxels"] == np.bincount(np.where(scribbled_label() == 1, IGNORE, scribbled_label()).ravel()).tolist()
+    assert first["strokes"] == 12
+    assert first["contradicting"] == 0
+
+
+def test_names_cannot_break_a_line(sound: Acdc, check: Lines) -> None:
+    (sound.dataset / "imagesTr" / "evil\nerror: fake.nii.gz").write_bytes(b"")
+    [line] = check()
+    assert "evil error: fake.nii.gz" in line
+
+
+def test_a_metaimage_cut_short(sound: Acdc, check: Lines) -> None:
+    for path in sorted(sound.dataset.rglob("*.nii.gz")):
+        sitk.WriteImage(sitk.ReadImage(str(path)), str(path).replace(".nii.gz", ".mha"))
+        path.unlink()
+    declare(sound, file_ending=".mha")
+    assert check() == []
+    path = sound.dataset / "imagesTr" / f"{CASE}_0000.mha"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert check() == [
+        f"error: {path} is truncated, it lacks 100 bytes of voxels; download or export it again",
+    ]
