@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from scribble_conversion.commands import acdc, generate, mscmr, nifti, scribblebench, shorten, wsl4mis
+from scribble_conversion.commands import acdc, check, generate, mscmr, nifti, report, scribblebench, shorten, wsl4mis
 from scribble_conversion.console import run_command
 from scribble_conversion.parallel import terminated_like_interrupted
 
-COMMANDS = (acdc, wsl4mis, mscmr, scribblebench, nifti, generate, shorten)
+COMMANDS = (acdc, wsl4mis, mscmr, scribblebench, nifti, generate, shorten, check, report)
 """Modules with an ``add_parser`` each, in the order in which the help lists them."""
 
 
