@@ -17,6 +17,7 @@ from scribble_conversion.console import UserError
 from scribble_conversion.formats.registry import format_of
 from scribble_conversion.formats.volume import geometry_difference
 from scribble_conversion.geometry import CHANNEL_SPACING_TOLERANCE, SPACING_TOLERANCE
+from scribble_conversion.planes import axis_across
 from scribble_conversion.remap import remap
 from scribble_conversion.source import Case
 
@@ -33,6 +34,7 @@ class CaseJob:
         ignore_value: the integer of unlabelled voxels.
         file_ending: ending of the files written.
         explicit_codes: whether the user declared the codes, so that floats near one count as it (``remap``).
+        axis: the array axis across the slices; None for the image's own.
         held_out: whether the case goes to ``imagesTs`` and ``labelsTs`` (dense).
     """
 
@@ -43,6 +45,7 @@ class CaseJob:
     ignore_value: int
     file_ending: str
     explicit_codes: bool
+    axis: int | None
     held_out: bool
 
 
@@ -116,7 +119,7 @@ def _convert(job: CaseJob) -> CaseResult:
     if not job.held_out:
         labels = _training_label(job, channels[0])
         _write_label(job, labels, "labelsTr")
-        facts = label_facts(labels, job.ignore_value, job.ignore_value + 1, channels[0].GetSpacing()[::-1], dense)
+        facts = label_facts(labels, job.ignore_value, job.ignore_value + 1, axis_across(channels[0], job.axis), dense)
     arrays = [sitk.GetArrayViewFromImage(channel) for channel in channels]
     return CaseResult(
         identifier=case.identifier,

@@ -18,6 +18,7 @@ from scribble_conversion.console import UserError
 from scribble_conversion.formats.registry import reader_writer
 from scribble_conversion.parallel import number_of_processes, run_all
 from scribble_conversion.patients import PatientList, hold_out
+from scribble_conversion.planes import noted_axis
 from scribble_conversion.source import Case, Source, name_some
 from scribble_conversion.splits import FIVE_FOLD, Fold, make_folds
 from scribble_conversion.target import SPLITS_FILE, Target, choose_target, staged_dataset
@@ -207,6 +208,7 @@ def _jobs(source: Source, training: Sequence[Case], held_out: Sequence[Case], fo
             ignore_value=source.ignore_value,
             file_ending=source.file_ending,
             explicit_codes=source.explicit_codes,
+            axis=noted_axis(source.drawing or {}),
             held_out=is_test,
         )
         for cases, is_test in ((training, False), (held_out, True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,12 @@ def slice_axis(shape: tuple[int, ...], spacing: tuple[float, ...]) -> int:
     if min(shape) == 1:
         return shape.index(1)
     return next(axis for axis, size in enumerate(spacing) if size * SAME_SPACING >= max(spacing))
+
+
+def noted_axis(drawing: Mapping[str, Any]) -> int | None:
+    """The array axis that the user chose, from the note about drawn scribbles; None for each image's own."""
+    axis = drawing.get("axis")
+    return AXES.index(axis) if isinstance(axis, str) and axis in tuple(AXES) else None
 
 
 def axis_across(image: sitk.Image, chosen: int | None) -> int:

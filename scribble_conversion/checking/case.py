@@ -11,11 +11,12 @@ import numpy.typing as npt
 from scribble_conversion.checking.dataset import RawCase, RawDataset
 from scribble_conversion.checking.finding import Finding
 from scribble_conversion.checking.images import digest, is_constant
-from scribble_conversion.checking.labels import LabelFacts, label_facts, slice_axis
+from scribble_conversion.checking.labels import LabelFacts, label_facts
 from scribble_conversion.checking.strokes import Stroke, measure_strokes
 from scribble_conversion.checking.volumes import Reader, Volume, read, read_label
 from scribble_conversion.console import UserError
 from scribble_conversion.geometry import CHANNEL_SPACING_TOLERANCE, Geometry, difference
+from scribble_conversion.planes import slice_axis
 from scribble_conversion.source import name_some
 
 
@@ -30,6 +31,7 @@ class Scope:
         number: one more than the highest of them.
         channels: how many channels are declared.
         file_ending: of images and labels.
+        axis: the array axis across the slices; None for each image's own.
     """
 
     reader: Reader
@@ -38,6 +40,7 @@ class Scope:
     number: int
     channels: int
     file_ending: str
+    axis: int | None
 
     @classmethod
     def of(cls, dataset: RawDataset, reader: Reader) -> Scope:
@@ -49,6 +52,7 @@ class Scope:
             dataset.number_of_values,
             dataset.channels,
             dataset.file_ending,
+            dataset.axis,
         )
 
 
@@ -121,7 +125,7 @@ def _examine(case: RawCase, scope: Scope) -> CaseFacts:
     if images.grid is None or images.path is None:
         return CaseFacts(name, tuple(findings))
     shape, spacing, geometry = images.grid
-    axis = slice_axis(shape, spacing)
+    axis = slice_axis(shape, spacing) if scope.axis is None else scope.axis
     label = _examine_label(case.label, name, images.path, geometry, scope, findings)
     facts, strokes = None, []
     dense_values: frozenset[int] = frozenset()
@@ -131,7 +135,7 @@ def _examine(case: RawCase, scope: Scope) -> CaseFacts:
         dense = _examine_label(case.dense, name, images.path, geometry, scope, findings)
         if dense is not None and dense.shape != shape:
             dense = None
-        facts = label_facts(label, scope.ignore, scope.number, spacing, dense)
+        facts = label_facts(label, scope.ignore, scope.number, axis, dense)
         sparse = scope.ignore is not None and facts.voxels[scope.ignore] > 0
         drawn = [value for value in scope.values if facts.voxels[value] and (sparse or value != 0)]
         strokes = measure_strokes(label, drawn, axis, spacing)

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from scribble_conversion.console import UserError
 from scribble_conversion.files import is_junk
+from scribble_conversion.planes import noted_axis
 from scribble_conversion.source import IGNORE_NAME, Supervision
 
 DENSE_FOLDER = "labelsTr_dense"
@@ -85,6 +86,12 @@ class RawDataset:
     def values(self) -> dict[int, str]:
         """Integer to what it is called, ``ignore`` left out."""
         return names_of(self.labels)
+
+    @property
+    def axis(self) -> int | None:
+        """The array axis across the slices as noted when scribbles were drawn; None for each image's own."""
+        drawing = scribble_notes(self.content).get("drawing")
+        return noted_axis(drawing) if isinstance(drawing, dict) else None
 
     @property
     def number_of_values(self) -> int:

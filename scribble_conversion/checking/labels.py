@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-_ANISOTROPIC = 1.2
-"""Slices lie along the axis whose spacing exceeds the others' by this factor, else along the first."""
+from scribble_conversion.planes import as_volume
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def label_facts(
     label: npt.NDArray[np.integer],
     ignore: int | None,
     number: int,
-    spacing: tuple[float, ...],
+    axis: int = 0,
     dense: npt.NDArray[np.integer] | None = None,
 ) -> LabelFacts:
     """Count what a label volume holds.
@@ -48,15 +47,13 @@ def label_facts(
         label: integers from 0 to ``number`` - 1, axes (z, y, x) or (y, x).
         ignore: the integer of unlabelled voxels, None where there is none.
         number: V, how many integers there are, ``ignore`` included.
-        spacing: mm per axis.
+        axis: the axis across the slices; 0 for two axes.
         dense: the dense reference, same shape and integers; None where there is none.
 
     Returns:
         The counts.
     """
-    if label.ndim == 2:
-        label, dense, spacing = label[None], None if dense is None else dense[None], (1.0, *spacing)
-    axis = slice_axis(label.shape, spacing)
+    label, dense = as_volume(label), None if dense is None else as_volume(dense)
     slices = label.shape[axis]
     flat = np.moveaxis(label, axis, 0).reshape(slices, -1)
     reference = None if dense is None else np.moveaxis(dense, axis, 0).reshape(slices, -1)
@@ -78,20 +75,3 @@ def label_facts(
     if reference is not None:
         present = np.stack([(reference == value).any(axis=1) for value in range(number)], axis=1)
     return LabelFacts(drawn, present, contradicting, compared)
-
-
-def slice_axis(shape: tuple[int, ...], spacing: tuple[float, ...]) -> int:
-    """The axis along which people leaf through a volume when they scribble.
-
-    Args:
-        shape: voxels along z, y, x.
-        spacing: mm along z, y, x.
-
-    Returns:
-        The axis of a single slice where there is one, else that of clearly the largest spacing, else z.
-    """
-    if 1 in shape:
-        return shape.index(1)
-    coarsest = int(np.argmax(spacing))
-    others = [value for axis, value in enumerate(spacing) if axis != coarsest]
-    return coarsest if spacing[coarsest] > _ANISOTROPIC * max(others) else 0

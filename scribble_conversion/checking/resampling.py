@@ -17,10 +17,10 @@ from skimage.segmentation import expand_labels
 from scribble_conversion.checking.case import Scope
 from scribble_conversion.checking.dataset import RawCase, RawDataset
 from scribble_conversion.checking.finding import Finding, counted
-from scribble_conversion.checking.labels import slice_axis
 from scribble_conversion.checking.volumes import read, read_label
 from scribble_conversion.console import UserError
 from scribble_conversion.parallel import number_of_processes, run_all
+from scribble_conversion.planes import slice_axis
 from scribble_conversion.source import name_some
 
 LOST_SHARE = 0.01
@@ -114,6 +114,9 @@ def measure_losses(job: ResamplingJob) -> list[Loss]:
         manager = PlansManager(str(job.plans))
         volumes = [read(path, job.scope.reader) for path in job.case.images]
         label, _ = read_label(job.case.label, job.scope.reader)
+        shape, axis = volumes[0].array.shape[1:], job.scope.axis
+        across = slice_axis(shape, volumes[0].spacing) if axis is None else axis
+        axis = list(manager.transpose_forward).index(across)
         order = [0, *(axis + 1 for axis in manager.transpose_forward)]
         data = np.vstack([volume.array for volume in volumes]).transpose(order)
         spacing = [volumes[0].spacing[axis] for axis in manager.transpose_forward]
@@ -126,7 +129,7 @@ def measure_losses(job: ResamplingJob) -> list[Loss]:
             target = [*spacing[: len(spacing) - len(target)], *target]
             shape = compute_new_shape(cropped.shape[1:], spacing, target)
             after = configuration.resampling_fn_seg(cropped, shape, spacing, target)
-            losses.append(_compare(job, name, cropped[0], np.asarray(after)[0], spacing))
+            losses.append(_compare(job, name, cropped[0], np.asarray(after)[0], axis))
         return losses
     except MemoryError as error:
         raise UserError(f"{job.case.identifier} does not fit into memory; use fewer processes (-np 1)") from error
@@ -173,9 +176,8 @@ def _compare(
     name: str,
     before: npt.NDArray[np.integer],
     after: npt.NDArray[np.integer],
-    spacing: Sequence[float],
+    axis: int,
 ) -> Loss:
-    axis = slice_axis(before.shape, tuple(spacing))
     counts = {value: lost_strokes(before, after, value, axis) for value in job.scope.values}
     return Loss(
         job.case.identifier,

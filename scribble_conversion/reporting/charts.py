@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 260, 128
-_LEFT, _RIGHT, _TOP, _BOTTOM = 6, 10, 22, 24
+_LEFT, _RIGHT, _TOP, _BOTTOM = 6, 16, 22, 24
 _BINS = 25
 _TICKS = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
 _OUTLIERS = 99.0

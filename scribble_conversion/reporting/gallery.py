@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from scribble_conversion.checking.dataset import RawCase
 from scribble_conversion.checking.inspection import Inspection, evenly
-from scribble_conversion.checking.labels import slice_axis
 from scribble_conversion.checking.volumes import Reader, read, read_label
 from scribble_conversion.console import UserError
 from scribble_conversion.parallel import number_of_processes, run_all
+from scribble_conversion.planes import slice_axis
 from scribble_conversion.reporting.colours import colour_of
 from scribble_conversion.reporting.pictures import grey_png, mask_png, outline, reduction, window
 
@@ -39,6 +39,7 @@ class DrawingJob:
         reader: nnU-Net's reader for it.
         values: the integers to draw.
         sparse: whether its label is scribbles, so that background is drawn, too.
+        axis: the array axis across the slices; None for the image's own.
         budget: bytes that its pictures may take.
     """
 
@@ -46,6 +47,7 @@ class DrawingJob:
     reader: Reader
     values: tuple[int, ...]
     sparse: bool
+    axis: int | None
     budget: int
 
 
@@ -95,6 +97,7 @@ def draw_cases(inspection: Inspection, number: int, processes: int | None) -> li
             inspection.reader,
             tuple(inspection.dataset.values),
             case.identifier in ignored and inspection.dataset.ignore is not None,
+            inspection.dataset.axis,
             PAGE_BYTES // len(cases),
         )
         for case in cases
@@ -122,7 +125,7 @@ def draw_case(job: DrawingJob) -> dict[str, Any]:
 def _draw(job: DrawingJob) -> dict[str, Any]:
     case = job.case
     volume = read(case.images[0], job.reader)
-    axis = slice_axis(volume.array.shape[1:], volume.spacing)
+    axis = slice_axis(volume.array.shape[1:], volume.spacing) if job.axis is None else job.axis
     image = np.moveaxis(volume.array[0], axis, 0)
     label = _slices(case.label, job.reader, axis, image.shape)
     dense = _slices(case.dense, job.reader, axis, image.shape)

@@ -18,6 +18,8 @@ from tests.scribble_conversion.checking.hands import (
     Lines,
     convert_strokes,
     declare,
+    dense_label,
+    edit_json,
     edit_label,
     every_label,
     image,
@@ -153,3 +155,12 @@ def test_a_metaimage_cut_short(sound: Acdc, check: Lines) -> None:
     assert check() == [
         f"error: {path} is truncated, it lacks 100 bytes of voxels; download or export it again",
     ]
+
+
+def test_scribbles_drawn_across_another_axis(sound: Acdc, check: Lines) -> None:
+    for path in every_label(sound):  # strokes in every second slice along y, through all others
+        edit_label(path, lambda array: np.where(np.arange(48)[:, None] % 2, dense_label(), IGNORE))
+    assert check() == []
+    edit_json(sound.dataset / "dataset.json", lambda content: content["scribbles"].update(drawing={"axis": "y"}))
+    [line] = check()
+    assert line.startswith("warning: 128 slices of 8 cases with structures, by the dense label, without any scribble (")

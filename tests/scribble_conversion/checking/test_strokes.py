@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scribble_conversion.checking.labels import label_facts, slice_axis
+from scribble_conversion.checking.labels import label_facts
 from scribble_conversion.checking.resampling import lost_strokes
 from scribble_conversion.checking.strokes import measure_strokes
 
@@ -60,21 +60,6 @@ def test_slices_along_another_axis() -> None:
     assert (stroke.index, stroke.length) == (1, pytest.approx(28, abs=1))
 
 
-@pytest.mark.parametrize(
-    ("shape", "spacing", "axis"),
-    [
-        ((10, 256, 256), (10.0, 1.5, 1.5), 0),
-        ((256, 256, 10), (0.9, 0.9, 6.0), 2),
-        ((35, 51, 35), (1.0, 1.0, 1.0), 0),
-        ((35, 51, 35), (1.0, 1.1, 1.0), 0),
-        ((1, 51, 35), (999.0, 1.0, 1.0), 0),
-        ((51, 1, 35), (1.0, 1.0, 1.0), 1),
-    ],
-)
-def test_slice_axis(shape: tuple[int, ...], spacing: tuple[float, ...], axis: int) -> None:
-    assert slice_axis(shape, spacing) == axis
-
-
 def test_lost_strokes_are_counted_slice_by_slice() -> None:
     before = np.zeros((4, 40, 40), dtype=np.uint8)
     before[:, 11, 5:30] = 1
@@ -97,13 +82,13 @@ def test_strokes_go_through_slices_whose_number_changes() -> None:
 def test_label_facts_of_two_and_three_axes() -> None:
     label, dense = np.uint8([[0, 4], [4, 1]]), np.uint8([[0, 0], [2, 3]])
     for facts in (
-        label_facts(label, 4, 5, (1.0, 1.0), dense),
-        label_facts(label[None], 4, 5, (9.0, 1.0, 1.0), dense[None]),
-        label_facts(label[:, None], 4, 5, (1.0, 9.0, 1.0), dense[:, None]),
+        label_facts(label, 4, 5, 0, dense),
+        label_facts(label[None], 4, 5, 0, dense[None]),
+        label_facts(label[:, None], 4, 5, 1, dense[:, None]),
     ):
         assert facts.voxels == (1, 1, 0, 0, 2)  # labels that are absent are counted, too
         assert (facts.contradicting, facts.compared) == (1, 2)
         assert facts.present is not None
         assert facts.present.tolist() == [[True, False, True, True, False]]
-    assert label_facts(label, 4, 5, (1.0, 1.0)).present is None
-    assert label_facts(dense, None, 4, (1.0, 1.0)).voxels == (2, 0, 1, 1)
+    assert label_facts(label, 4, 5).present is None
+    assert label_facts(dense, None, 4).voxels == (2, 0, 1, 1)
