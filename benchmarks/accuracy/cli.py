@@ -1,0 +1,201 @@
+"""Accuracy of PCLMix against stock nnU-Net, partial cross-entropy and dense training, row by row of a grid file.
+
+python -m benchmarks.accuracy plan  benchmarks/accuracy/grids/mini.toml -d 127 --dense-dataset 128
+python -m benchmarks.accuracy run   benchmarks/accuracy/grids/mini.toml -d 127 --dense-dataset 128 --jobs 2
+python -m benchmarks.accuracy judge accuracy_runs/mini --references labelsTr_dense
+python -m benchmarks.accuracy table accuracy_runs/mini
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.accuracy.grid import Grid, read_grid
+from benchmarks.accuracy.judging import find_references, judge_all
+from benchmarks.accuracy.store import JUDGED
+from scribble_conversion.console import EXIT_USER_ERROR, UserError, run_command
+
+EXIT_UNFINISHED = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; 0: done, 1: a mistake or failed trainings, 2: trainings are left to run."""
+    args = _parser().parse_args(argv)
+    return run_command(lambda: args.run(args))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.accuracy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    plan = commands.add_parser("plan", help="check a grid and list its trainings with their states")
+    run = commands.add_parser("run", help="train, predict and judge what is not done yet, and write the tables")
+    for command, body in ((plan, _plan), (run, _run)):
+        _add_grid(command)
+        command.set_defaults(run=body)
+    run.add_argument("--jobs", type=_positive, default=1, metavar="N", help="trainings at a time (default: 1)")
+    run.add_argument(
+        "--workers", type=_positive, metavar="N", help="loader processes each (default: 1; on cuda up to 8)"
+    )
+    run.add_argument(
+        "--compile", action="store_true", help="let nnU-Net use torch.compile on cuda (default: it does not)"
+    )
+    run.add_argument("--minutes", type=float, metavar="M", help="stop cleanly within this time; run again to go on")
+    run.add_argument("--retry-failed", action="store_true", help="run again what failed before")
+    judge = commands.add_parser("judge", help="judge finished trainings, for instance on the machine with the raw data")
+    judge.add_argument("output", type=Path)
+    judge.add_argument("--again", action="store_true", help="judge also what is judged already")
+    judge.set_defaults(run=_judge)
+    for command in (run, judge):
+        command.add_argument(
+            "--references",
+            type=Path,
+            metavar="DIR",
+            help="dense labels (default: labelsTr_dense of the dataset in nnUNet_raw)",
+        )
+    table = commands.add_parser("table", help="write the tables and plots of what is judged")
+    table.add_argument("output", type=Path)
+    table.set_defaults(run=_table)
+    for command in (plan, run, judge, table):
+        command.add_argument(
+            "--any-code",
+            action="store_true",
+            help="count finished trainings with the same settings although the code has changed since",
+        )
+    return parser
+
+
+def _add_grid(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("grid", type=Path, help="grid file, TOML or JSON")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default: accuracy_runs/ and the grid's name")
+    parser.add_argument("-d", "--dataset", metavar="ID", help="dataset with scribbles, instead of the grid's")
+    parser.add_argument("--dense-dataset", metavar="ID", help="dataset with dense training labels, likewise")
+    parser.add_argument("-p", "--plans", help="likewise")
+    parser.add_argument("-c", "--configuration", help="likewise")
+    parser.add_argument("--epochs", type=int, help="likewise, for all tables")
+    parser.add_argument("--iterations", type=int, help="per epoch, likewise")
+    parser.add_argument("--seeds", type=int, nargs="+", help="likewise")
+    parser.add_argument("--tables", nargs="+", metavar="NAME", dest="only_tables", help="only these tables of the grid")
+    parser.add_argument("--rows", nargs="+", metavar="NAME", dest="only_rows", help="only these rows, and the baseline")
+    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: cpu")
+
+
+def _read(args: argparse.Namespace) -> tuple[Grid, Path]:
+    names = ("dataset", "dense_dataset", "plans", "configuration", "epochs", "iterations", "seeds")
+    changes = {name: getattr(args, name) for name in (*names, "only_tables", "only_rows")}
+    grid = read_grid(args.grid, changes)
+    return grid, args.output or Path("accuracy_runs") / grid.name
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from benchmarks.accuracy.jobs import make_jobs, run_folder, write_plan
+
+    grid, output = _read(args)
+    jobs = make_jobs(grid, args.device)
+    write_plan(output, grid, jobs)
+    states = {job.run: run_folder(output, job.run, args.any_code).state() for job in jobs}
+    for job in jobs:
+        print(f"{job.table:12}  {states[job.run]:9}  {job.run}  {job.label}")
+    print(f"{len(states)} trainings: {', '.join(f'{n} {state}' for state, n in Counter(states.values()).items())}")
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    from benchmarks.accuracy.jobs import make_jobs, write_plan
+    from benchmarks.accuracy.scheduler import Options, run_jobs
+
+    begin = time.time()
+    if args.minutes is not None and not args.minutes > 0:
+        raise UserError(f"expected a positive number of minutes, got {args.minutes:g}")
+    grid, output = _read(args)
+    jobs = make_jobs(grid, args.device)
+    _require_device(args.device)
+    write_plan(output, grid, jobs)
+    references = find_references(args.references, _dataset_name(output))
+    if references is None:
+        print("No dense references here: judge the predictions later with the command judge.")
+    cores = max(1, (os.cpu_count() or 1) // args.jobs - 1)
+    outcome = run_jobs(
+        jobs,
+        output,
+        Options(
+            jobs=args.jobs,
+            device=args.device,
+            workers=args.workers or (min(8, cores) if args.device == "cuda" else 1),
+            compiled=args.compile,
+            stop_at=None if args.minutes is None else begin + 60 * args.minutes,
+            references=references,
+            retry_failed=args.retry_failed,
+            any_code=args.any_code,
+        ),
+    )
+    _write(output, args.any_code)
+    print(f"{outcome.done} trainings done, {len(outcome.failed)} failed, {outcome.to_do} to do")
+    for label, reason in outcome.failed:
+        print(f"failed: {label}: {reason}")
+    if outcome.to_do:
+        return EXIT_UNFINISHED
+    return EXIT_USER_ERROR if outcome.failed else 0
+
+
+def _judge(args: argparse.Namespace) -> int:
+    from benchmarks.accuracy.jobs import read_plan, run_folder
+
+    plan = read_plan(args.output)
+    references = find_references(args.references, plan["dataset_name"])
+    if references is None:
+        raise UserError(
+            f"there is no labelsTr_dense of {plan['dataset_name']} in nnUNet_raw; name it with --references"
+        )
+    folders = [run_folder(args.output, job["run"], args.any_code) for job in plan["jobs"]]
+    counts = judge_all(folders, references, args.again)
+    print(f"{counts['judged']} trainings judged, {counts['untrained']} not trained yet")
+    _write(args.output, args.any_code)
+    return 0
+
+
+def _table(args: argparse.Namespace) -> int:
+    from benchmarks.accuracy.jobs import read_plan, run_folder
+
+    plan = read_plan(args.output)
+    _write(args.output, args.any_code)
+    states = {job["run"]: run_folder(args.output, job["run"], args.any_code).state() for job in plan["jobs"]}
+    missing = sum(state != JUDGED for state in states.values())
+    if missing:
+        print(f"{missing} of {len(states)} trainings are not judged yet")
+    return 0
+
+
+def _write(output: Path, any_code: bool) -> None:
+    from benchmarks.accuracy.table import write_tables
+
+    for file in write_tables(output, any_code):
+        print(f"Written: {file} (.json, .png)")
+
+
+def _dataset_name(output: Path) -> str:
+    from benchmarks.accuracy.jobs import read_plan
+
+    return str(read_plan(output)["dataset_name"])
+
+
+def _require_device(device: str) -> None:
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("torch finds no CUDA device here; leave --device out to train on the CPU")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise UserError("torch finds no Apple GPU here; leave --device out to train on the CPU")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {value}")
+    return value

@@ -1,0 +1,196 @@
+"""Figures of a table from the scores of its runs."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.stats import bootstrap
+
+METRICS = ("dice", "hd95_mm")
+RESAMPLES = 9999
+CONFIDENCE = 0.95
+
+Scores = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Case to structure to metric to value (None where undefined), as in ``dense_evaluation.json``."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and population standard deviation over cases."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean over cases of this row minus the baseline, with its bootstrap interval, and the cases they share."""
+
+    mean: float
+    low: float
+    high: float
+    cases: int
+
+
+@dataclass(frozen=True)
+class RowSummary:
+    """One row of a table.
+
+    Attributes:
+        name: the row's.
+        seeds: seeds of which every fold is judged.
+        asked: seeds asked for.
+        cases: cases judged.
+        structures: by metric, then structure.
+        overall: by metric, the mean over the structures' means, and the standard deviation over cases of each case's
+            mean over structures.
+        by_seed: by metric, the overall mean of each seed in ``seeds``.
+        difference: by metric, against the baseline; empty for the baseline and where one of both is missing.
+        cost: ``steps``, ``images`` and means over runs of ``training_seconds`` and ``peak_bytes``.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    asked: int
+    cases: int
+    structures: dict[str, dict[str, Spread]] = field(default_factory=dict)
+    overall: dict[str, Spread] = field(default_factory=dict)
+    by_seed: dict[str, list[float]] = field(default_factory=dict)
+    difference: dict[str, Difference] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RowRuns:
+    """What there is of a row: scores and result of each finished run, by seed and fold; None where unfinished."""
+
+    name: str
+    runs: Mapping[tuple[int, int], tuple[Scores, Mapping[str, Any]] | None]
+
+
+def summarise(rows: Sequence[RowRuns], baseline: str) -> list[RowSummary]:
+    """Figures of every row, in order.
+
+    Args:
+        rows: their runs.
+        baseline: name of the row the others are compared with.
+
+    Returns:
+        One summary per row; a row without a complete seed has no figures.
+    """
+    averaged = {row.name: _seed_average(row) for row in rows}
+    summaries = []
+    for row in rows:
+        seeds = _complete_seeds(row)
+        asked = len({seed for seed, _ in row.runs})
+        if not seeds:
+            summaries.append(RowSummary(row.name, (), asked, 0))
+            continue
+        cases, structures, values = averaged[row.name]
+        summaries.append(
+            RowSummary(
+                row.name,
+                tuple(seeds),
+                asked,
+                len(cases),
+                {m: {s: _spread(values[:, j, k]) for j, s in enumerate(structures)} for k, m in enumerate(METRICS)},
+                {m: _overall(values[:, :, k]) for k, m in enumerate(METRICS)},
+                {m: [_overall(_of_seed(row, seed)[2][:, :, k]).mean for seed in seeds] for k, m in enumerate(METRICS)},
+                {} if row.name == baseline else _differences(averaged[row.name], averaged.get(baseline)),
+                _cost(row),
+            )
+        )
+    return summaries
+
+
+Values = tuple[list[str], list[str], np.ndarray]
+"""Cases, structures, and (cases, structures, metrics) values, NaN where undefined."""
+
+
+def _complete_seeds(row: RowRuns) -> list[int]:
+    return sorted({s for s, _ in row.runs} - {s for (s, _), run in row.runs.items() if run is None})
+
+
+def _of_seed(row: RowRuns, seed: int) -> Values:
+    """All folds of one seed together; every case is in one fold."""
+    scores: dict[str, Mapping[str, Mapping[str, Any]]] = {}
+    for (its, _), run in row.runs.items():
+        if its == seed and run is not None:
+            scores.update(run[0])
+    cases = sorted(scores)
+    structures = list(scores[cases[0]])
+    table = [[[_number(scores[c][s][m]) for m in METRICS] for s in structures] for c in cases]
+    return cases, structures, np.array(table)
+
+
+def _seed_average(row: RowRuns) -> Values:
+    parts = [_of_seed(row, seed) for seed in _complete_seeds(row)]
+    if not parts:
+        return [], [], np.empty((0, 0, len(METRICS)))
+    return parts[0][0], parts[0][1], _nanmean(np.stack([values for _, _, values in parts]), 0)
+
+
+def _differences(row: Values, baseline: Values | None) -> dict[str, Difference]:
+    if baseline is None or not baseline[0]:
+        return {}
+    shared = sorted(set(row[0]) & set(baseline[0]))
+    mine, theirs = (_nanmean(v[[c.index(case) for case in shared]], 1) for c, _, v in (row, baseline))
+    return {m: paired_difference(mine[:, k], theirs[:, k]) for k, m in enumerate(METRICS)} if shared else {}
+
+
+def paired_difference(values: np.ndarray, baseline: np.ndarray) -> Difference:
+    """Mean difference with a percentile bootstrap interval over cases.
+
+    Args:
+        values: (cases,) scores.
+        baseline: (cases,) scores of the same cases.
+
+    Returns:
+        ``values - baseline``; the interval is NaN for fewer than two cases.
+    """
+    difference = values - baseline
+    difference = difference[np.isfinite(difference)]
+    if len(difference) < 2:
+        return Difference(
+            float(np.mean(difference)) if len(difference) else math.nan, math.nan, math.nan, len(difference)
+        )
+    interval = bootstrap(
+        (difference,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        random_state=np.random.default_rng(0),
+    ).confidence_interval
+    return Difference(float(difference.mean()), float(interval.low), float(interval.high), len(difference))
+
+
+def _cost(row: RowRuns) -> dict[str, float]:
+    results = [run[1] for run in row.runs.values() if run is not None]
+    names = ("steps", "patches", "images", "training_seconds", "peak_bytes")
+    return {name: float(np.mean([result[name] for result in results])) for name in names}
+
+
+def _overall(values: np.ndarray) -> Spread:
+    """Of (cases, structures) values."""
+    return Spread(float(_nanmean(_nanmean(values, 0), 0)), _spread(_nanmean(values, 1)).std)
+
+
+def _spread(values: np.ndarray) -> Spread:
+    values = values[np.isfinite(values)]
+    return Spread(float(values.mean()), float(values.std())) if len(values) else Spread(math.nan, math.nan)
+
+
+def _nanmean(values: np.ndarray, axis: int) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Mean of empty slice")
+        return np.nanmean(values, axis)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
