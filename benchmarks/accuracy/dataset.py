@@ -112,7 +112,7 @@ def dense_twin(scribbles: Preprocessed, dataset: str, cases: Sequence[str]) -> P
     if not twin.data.is_dir():
         raise UserError(
             f"{twin.data} does not exist: preprocess dataset {dataset} with the plans of {scribbles.folder.name} "
-            f"(nnUNetv2_move_plans_between_datasets, then nnUNetv2_preprocess)"
+            f"(nnUNetv2_plan_and_preprocess --no_pp, nnUNetv2_move_plans_between_datasets, nnUNetv2_preprocess)"
         )
     missing = sorted(set(cases) - set(twin.cases))
     if missing:

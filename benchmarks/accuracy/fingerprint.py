@@ -15,9 +15,21 @@ import nnunetv2_pclmix
 
 PACKAGE = Path(nnunetv2_pclmix.__file__).parent
 HERE = Path(__file__).parent
-OURS = (HERE / "trainers.py", HERE / "train.py")
+OURS = (HERE / "trainers.py",)
 NOT_TRAINING = {  # modules of the package that no training imports or that do not change what it learns
-    *("__main__", "cli", "config", "doctor", "drawing", "export", "folders", "judge", "monitoring", "plain_model"),
+    *(
+        "__init__",
+        "__main__",
+        "cli",
+        "config",
+        "doctor",
+        "drawing",
+        "export",
+        "folders",
+        "judge",
+        "monitoring",
+        "plain_model",
+    ),
     *("small_plans", "trainer_variants", "evaluation", "demo", "phantom", "ext_trainer"),
 }  # of config, the values count, see jobs.py
 LIBRARIES = ("nnunetv2", "batchgeneratorsv2", "torch")

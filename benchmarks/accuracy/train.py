@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.accuracy.judging import judge_run
 from benchmarks.accuracy.store import RunFolder, read_json, write_json
-from benchmarks.accuracy.trainers import Measured, TimeIsUp, epoch_seconds, images_per_step, measured
+from benchmarks.accuracy.trainers import Measured, TimeIsUp, epoch_seconds, images_per_step, make_trainer
 
 STOPPED = 75
 
@@ -57,21 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         judge_run(folder, args.references)
     lock.close()
     return 0
-
-
-def make_trainer(definition: dict[str, Any]) -> Measured:
-    """The trainer that a definition asks for."""
-    device = torch.device(definition["device"])
-    if device.type == "cuda":  # as nnUNetv2_train
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True
-    plans = {**definition["plans"], "continue_training": False}
-    trainer = measured(definition["trainer"])(plans, definition["configuration"], 0, definition["dataset_json"], device)
-    trainer.training_cases, trainer.validation_cases = definition["training"], definition["validation"]
-    trainer.run_seed = definition["seed"]
-    trainer.num_epochs, trainer.num_iterations_per_epoch = definition["epochs"], definition["iterations"]
-    trainer.num_val_iterations_per_epoch = definition["validation_iterations"]
-    trainer.save_every = 1
-    return trainer
 
 
 def train(trainer: Measured, folder: RunFolder) -> None:

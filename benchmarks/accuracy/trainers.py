@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import numpy as np
+import torch
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
@@ -94,6 +95,21 @@ def measured(trainer: str) -> type[Measured]:
     """The trainer of that name with what every row shares; it keeps its name, so that its models can be used."""
     bases = {base.__name__: base for base in (nnUNetTrainer, nnUNetTrainerPCLMix, nnUNetTrainerPartialCE)}
     return type(trainer, (Measured, bases[trainer]) if trainer != "nnUNetTrainer" else (Measured,), {})
+
+
+def make_trainer(definition: dict[str, Any]) -> Measured:
+    """The trainer that a definition asks for."""
+    device = torch.device(definition["device"])
+    if device.type == "cuda":  # as nnUNetv2_train
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True
+    plans = {**definition["plans"], "continue_training": False}
+    trainer = measured(definition["trainer"])(plans, definition["configuration"], 0, definition["dataset_json"], device)
+    trainer.training_cases, trainer.validation_cases = definition["training"], definition["validation"]
+    trainer.run_seed = definition["seed"]
+    trainer.num_epochs, trainer.num_iterations_per_epoch = definition["epochs"], definition["iterations"]
+    trainer.num_val_iterations_per_epoch = definition["validation_iterations"]
+    trainer.save_every = 1
+    return trainer
 
 
 def epoch_seconds(trainer: nnUNetTrainer) -> list[float]:

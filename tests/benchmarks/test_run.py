@@ -13,7 +13,7 @@ from benchmarks.accuracy.grid import read_grid
 from benchmarks.accuracy.jobs import Job, make_jobs, run_folder
 from benchmarks.accuracy.scheduler import Options, environment, run_jobs
 from benchmarks.accuracy.store import BEGUN, FAILED, JUDGED, RunFolder, write_json
-from benchmarks.accuracy.trainers import TimeIsUp, images_per_step
+from benchmarks.accuracy.trainers import TimeIsUp, images_per_step, make_trainer
 from scribble_conversion.console import UserError
 from tests.benchmarks.conftest import COST
 
@@ -36,7 +36,7 @@ def trainer_of(workspace, write_grid, tmp_path, monkeypatch):
         run = RunFolder(tmp_path / folder)
         write_json(run.definition_file, job.definition)
         monkeypatch.setenv("nnUNet_results", str(run.results))
-        return train.make_trainer(run.definition()), run
+        return make_trainer(run.definition()), run
 
     return make
 
