@@ -225,7 +225,9 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             transforms=validation_transforms,
             **sampling,
         )
-        seeds = None if self.config.seed is None else self.rng
+        seeds = None
+        if self.config.seed is not None:  # a continued training does not see its first epochs' patches again
+            seeds = np.random.default_rng([self.config.seed, self.local_rank, self.current_epoch])
         return start_augmenters(training, validation, self.device.type == "cuda", seeds)
 
     def _case_probabilities(self, cases: Sequence[str]) -> np.ndarray | None:
