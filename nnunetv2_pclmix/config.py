@@ -29,7 +29,7 @@ class PCLMixConfig:
     # memory. None: where one pass would have more images than the plan was made for (planned batches under 4)
     two_passes: bool | None = None
     box_fraction: float = 0.2  # share of the patch a mix box covers; published
-    anywhere_share: float = 0.5  # of the patches not centred on a structure, those from anywhere; published: none
+    anywhere_share: float = 0.0  # of the patches not centred on a structure, those from anywhere in the image
     # Mixed supervision: share of the patches drawn from cases without any label and, of the others, from densely
     # labelled ones (None: as many as among the cases). Without effect where all cases have scribbles. Not in the paper
     unlabelled_share: float = 0.25
@@ -99,7 +99,6 @@ class PCLMixConfig:
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "published": {
-        "anywhere_share": 0.0,
         "main_supervision": "ce",
         "auxiliary_attention_stride": 4,
         "original_weight": 1.0,
