@@ -17,6 +17,7 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.collate_outputs import collate_outputs
 from nnunetv2.utilities.helpers import dummy_context
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from torch import Tensor, autocast, nn
 from torch import distributed as dist
 from torch._dynamo import OptimizedModule
@@ -68,6 +69,9 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
                 f"again, or make the dataset with nnUNetv2_convert_scribbles"
             )
         self._supervision = supervision_of(dataset_json)
+        self._check_network()
+        if len(self._get_deep_supervision_scales()) == 1:
+            self.enable_deep_supervision = False  # nnU-Net's weight of the one scale of two stages is 0 / 0
         if self.config.initial_lr is not None:
             self.initial_lr = self.config.initial_lr
         if self.config.weight_decay is not None:
@@ -81,6 +85,14 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         self._step_in_epoch = 0
 
     # ---------------------------------------------------------------------------------------------- building
+
+    def _check_network(self) -> None:
+        """Build the network without memory for its weights; raises ``ValueError`` where that cannot be done."""
+        channels = determine_num_input_channels(self.plans_manager, self.configuration_manager, self.dataset_json)
+        with torch.device("meta"):
+            self._build_training_network(
+                self.plans_manager, self.configuration_manager, channels, self.label_manager.num_segmentation_heads
+            )
 
     def initialize(self) -> None:
         if self.config.seed is not None:

@@ -23,7 +23,7 @@ def add_training_parts(unet: nn.Module, num_classes: int, config: PCLMixConfig) 
         The network to train.
 
     Raises:
-        ValueError: if the network has no encoder and decoder to share.
+        ValueError: if the network has no encoder and decoder to share, or only one stage.
     """
     encoder = getattr(unet, "encoder", None)
     if encoder is None or not hasattr(encoder, "output_channels"):
@@ -33,6 +33,11 @@ def add_training_parts(unet: nn.Module, num_classes: int, config: PCLMixConfig) 
         )
     channels = list(encoder.output_channels)
     strides = [list(stride) for stride in encoder.strides]
+    if len(strides) < 2:
+        raise ValueError(
+            "nnUNetTrainerPCLMix, as nnU-Net's decoder, needs a network of two stages at least, but the plans ask for "
+            "one; plan a larger patch"
+        )
     total = np.cumprod(strides, axis=0).max(axis=1)
     embedding_stage = next((s for s, t in enumerate(total) if t >= config.embedding_stride), len(total) - 1)
     auxiliary = SwinDecoder(
