@@ -126,7 +126,7 @@ class Recipe:
         if not (fold / "checkpoint_latest.pth").exists() or (fold / "checkpoint_final.pth").exists():
             raise StepFailed(f"{fold} was not killed in the middle of the training")
         self.shell.run("nnUNetv2_train", *self._training(configuration, number), "--c")
-        continued = max(fold.glob(log)).read_text()
+        continued = max(fold.glob(log), key=lambda path: path.stat().st_mtime).read_text()
         if "Epoch 1" not in continued or "Epoch 0" in continued:
             raise StepFailed(f"{fold} did not continue with epoch 1")
 
@@ -146,11 +146,9 @@ class Recipe:
             if not line.startswith("nnUNetv2_"):
                 continue
             name, *arguments = shlex.split(line)
-            arguments = [
-                self._place(word) if word.startswith("OUTPUT") else places.get(word, word) for word in arguments
-            ]
+            arguments = [str(self.predictions / w) if w.startswith("OUTPUT") else places.get(w, w) for w in arguments]
             if name == "nnUNetv2_predict":
-                arguments += ["-device", "cpu", *self._previous_stage(arguments[arguments.index("-c") + 1], TRAINER)]
+                arguments += [*CPU, *self._previous_stage(arguments[arguments.index("-c") + 1], TRAINER)]
             self.shell.run(name, *arguments)
         self._check_predictions(self.predictions / "OUTPUT_FOLDER_PP")
 
