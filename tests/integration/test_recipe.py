@@ -25,17 +25,18 @@ def _run(work: Path, *arguments: str) -> str:
 
 @pytest.mark.slow
 @needs_data
-@pytest.mark.parametrize("dataset", ["998", "996"])
-def test_every_configuration_and_every_command(tmp_path: Path, dataset: str) -> None:
-    said = _run(tmp_path, "--cases", "4", "--folds", "0", "1", "--datasets", dataset)
+def test_every_configuration_and_every_command(tmp_path: Path) -> None:
+    said = _run(tmp_path, "--cases", "4", "--folds", "0", "1", "--datasets", "998", "996")
     assert "All done" in said
-    (results,) = (tmp_path / "nnUNet_results").iterdir()
-    for configuration in CONFIGURATIONS:
-        for trainer in (TRAINER, "nnUNetTrainer"):
-            model = results / f"{trainer}__nnUNetPlans__{configuration}"
-            assert all((model / f"fold_{fold}" / "checkpoint_final.pth").is_file() for fold in (0, 1))
-    cascade = json.loads((results / f"{TRAINER}__nnUNetPlans__3d_cascade_fullres" / "plans.json").read_text())
-    assert cascade["configurations"]["3d_cascade_fullres"]["previous_stage"] == "3d_lowres"
+    trained = sorted((tmp_path / "nnUNet_results").iterdir())
+    assert [results.name[:10] for results in trained] == ["Dataset996", "Dataset998"]
+    for results in trained:
+        for configuration in CONFIGURATIONS:
+            for trainer in (TRAINER, "nnUNetTrainer"):
+                model = results / f"{trainer}__nnUNetPlans__{configuration}"
+                assert all((model / f"fold_{fold}" / "checkpoint_final.pth").is_file() for fold in (0, 1))
+        cascade = json.loads((results / f"{TRAINER}__nnUNetPlans__3d_cascade_fullres" / "plans.json").read_text())
+        assert cascade["configurations"]["3d_cascade_fullres"]["previous_stage"] == "3d_lowres"
 
 
 @pytest.mark.slow
