@@ -15,6 +15,8 @@ USUAL_UNLABELLED = 255
 """The one value that is taken for unlabelled without asking: it is no class's by convention."""
 HIGHEST = 255
 """Labels are written as bytes."""
+LARGEST_CODE = 2**53
+"""Floats hold all integers up to here."""
 BACKGROUND = "background"
 
 
@@ -56,12 +58,19 @@ def parse_label_map(text: str, option: str) -> dict[int, int | None]:
         if match is None:
             raise UserError(f"'{part}' is no part of a label map; write {option} like 200:1,500:2,3000:{IGNORE_NAME}")
         code = int(match[1])
+        require_code(code, option)
         if code in codes:
             raise UserError(f"{option} has the code {code} twice; name it once")
         codes[code] = None if match[2] == IGNORE_NAME else int(match[2])
     if not codes:
         raise UserError(f"{option} is empty; write it like 200:1,500:2,3000:{IGNORE_NAME}")
     return codes
+
+
+def require_code(code: int, option: str) -> None:
+    """Raise a ``UserError`` if a file cannot hold ``code``."""
+    if abs(code) > LARGEST_CODE:
+        raise UserError(f"{option} has {code}, which no label file holds; give the value that is in the files")
 
 
 def declare_codes(
@@ -85,6 +94,7 @@ def declare_codes(
             contradict each other.
     """
     notes: list[str] = []
+    require_code(unlabelled or 0, "--unlabelled-value")
     if label_map is None:
         unlabelled, classes = _plain_codes(unlabelled, names, lambda: integer_values(scan()), notes)
         codes: dict[int, int | None] = {code: code for code in classes}
@@ -130,7 +140,7 @@ def _plain_codes(
         if unlabelled is None:
             unlabelled = _usual_unlabelled(values, notes)
         found = sorted(values - {unlabelled})
-        classes = classes or list(range(max(found, default=0) + 1))
+        classes = classes or list(range(min(max(found, default=0), HIGHEST) + 1))
         if not set(found) <= set(classes) or (not names and not set(classes[1:]) <= set(found)):
             suggested = ",".join(f"{code}:{value}" for value, code in enumerate([c for c in found if c != 0], start=1))
             raise UserError(
@@ -171,13 +181,15 @@ def _require_consecutive(codes: Mapping[int, int | None], option: str) -> int:
     """The highest integer; all from 1 to it have to be there."""
     values = {value for value in codes.values() if value is not None}
     highest = max(values, default=0)
+    if highest >= HIGHEST:
+        raise UserError(
+            f"{option} leads to {highest}, but labels can be {HIGHEST - 1} at most; leave no gaps, or join some classes"
+        )
     missing = sorted(set(range(1, highest + 1)) - values)
     if highest == 0:
         raise UserError(f"{option} has no class besides the background; map at least one code to 1")
     if missing:
         raise UserError(f"{option} leads to {_listed(sorted(values))}, without {_listed(missing)}; leave no gaps")
-    if highest >= HIGHEST:
-        raise UserError(f"there are {highest} classes, but labels can have {HIGHEST - 1} at most; join some of them")
     return highest
 
 

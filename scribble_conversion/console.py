@@ -26,8 +26,14 @@ def run_command(command: Callable[[], int | None]) -> int:
     try:
         return command() or EXIT_OK
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {_on_one_line(str(error))}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _on_one_line(text: str) -> str:
+    """White space joined, and control characters, which names of files may have, written as escapes."""
+    joined = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)

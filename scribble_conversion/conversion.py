@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from scribble_conversion.checking.coverage import Scribbled
 from scribble_conversion.checking.finding import Finding
 from scribble_conversion.console import UserError
 from scribble_conversion.formats.registry import reader_writer
+from scribble_conversion.names import check_names
 from scribble_conversion.parallel import number_of_processes, run_all
 from scribble_conversion.patients import PatientList, hold_out
 from scribble_conversion.planes import noted_axis
@@ -91,6 +93,7 @@ def convert(source: Source, options: Options) -> Conversion:
     """
     target = choose_target(options.dataset_id, options.name, options.overwrite)
     _check_source_apart(source, target)
+    check_names(source)
     training, held_out = hold_out(source.cases, PatientList.parse(options.test_patients))
     training = supervise(training, options)
     check_pairs(source, training, held_out)
@@ -102,8 +105,13 @@ def convert(source: Source, options: Options) -> Conversion:
         jobs = _jobs(source, training, held_out, folder)
         results = run_all(convert_case, jobs, processes, "converting")
         channel_names = settle_channel_names(source, results)
-        _write_dataset_json(source, target, options, training, held_out, channel_names, folder)
-        (folder / SPLITS_FILE).write_text(splits, encoding="utf-8")
+        try:
+            _write_dataset_json(source, target, options, training, held_out, channel_names, folder)
+            (folder / SPLITS_FILE).write_text(splits, encoding="utf-8")
+        except OSError as error:
+            raise UserError(
+                f"{target.raw} cannot be written ({error.strerror or error}); check permissions and free space"
+            ) from error
     return Conversion(
         source=source,
         target=target,
@@ -158,10 +166,10 @@ def supervise(cases: Sequence[Case], options: Options) -> list[Case]:
 
 def _check_source_apart(source: Source, target: Target) -> None:
     """Refuse to replace the dataset that is being read."""
-    place = target.raw.resolve()
+    place = os.path.realpath(target.raw)
     for case in source.cases:
         for file in (*case.images, case.scribble, case.dense):
-            if file is not None and place in file.resolve().parents:
+            if file is not None and Path(place) in Path(os.path.realpath(file)).parents:
                 raise UserError(f"{file} belongs to the dataset that would be replaced; choose another id with -d")
 
 

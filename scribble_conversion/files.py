@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import lzma
+import os
 import re
 import shutil
 import tempfile
@@ -17,7 +19,11 @@ MAX_DEPTH = 4
 """Folders below the given one that are searched; the official ACDC archive needs two."""
 MAX_MEMBER_BYTES = 2**30
 """An archive member that claims to be larger is refused: no scribble is, but a zip bomb may be."""
+MAX_ARCHIVE_BYTES = 2**33
+"""Likewise for all members together."""
 NIFTI_ENDINGS = (".nii.gz", ".nii")
+NNUNET_VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+"""The environment variables that name nnU-Net's folders."""
 
 
 def is_junk(name: str) -> bool:
@@ -25,12 +31,15 @@ def is_junk(name: str) -> bool:
     return name.startswith(".") or name in {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
 
-def find_files(folder: Path, depth: int = MAX_DEPTH) -> list[Path]:
+def find_files(folder: Path, depth: int = MAX_DEPTH, closed: frozenset[Path] | None = None) -> list[Path]:
     """List the files in ``folder`` and the folders below it, symbolic links followed, junk left out.
+
+    Links that lead nowhere are listed, too: whoever opens one tells the user, who may not have fetched the file yet.
 
     Args:
         folder: an existing folder.
-        depth: how many levels of folders below it are searched, so that links in circles end.
+        depth: how many levels of folders below it are searched.
+        closed: folders below it that are left out; None for nnU-Net's, lest a dataset be taken for its own source.
 
     Returns:
         The files, ordered by path.
@@ -42,12 +51,19 @@ def find_files(folder: Path, depth: int = MAX_DEPTH) -> list[Path]:
         entries = sorted(entry for entry in folder.iterdir() if not is_junk(entry.name))
     except OSError as error:
         raise UserError(f"{folder} cannot be listed ({error.strerror}); check the path and its permissions") from error
-    found = [entry for entry in entries if entry.is_file()]
+    found = [entry for entry in entries if entry.is_file() or (entry.is_symlink() and not entry.exists())]
     if depth > 0:
+        closed = (_nnunet_folders() if closed is None else closed) | {folder.resolve()}  # links may lead in circles
         for entry in entries:
-            if entry.is_dir():
-                found.extend(find_files(entry, depth - 1))
+            if entry.is_dir() and entry.resolve() not in closed:
+                found.extend(find_files(entry, depth - 1, closed))
     return found
+
+
+def _nnunet_folders() -> frozenset[Path]:
+    """nnU-Net's own folders."""
+    values = filter(None, map(os.environ.get, NNUNET_VARIABLES))
+    return frozenset(Path(value).resolve() for value in values)
 
 
 def match_cases(pattern: re.Pattern[str], folder: Path, option: str) -> dict[str, Path]:
@@ -134,13 +150,15 @@ def unpack_nifti(archive: Path, folder: Path) -> None:
 
     Raises:
         UserError: if the archive is damaged or encrypted, if a path in it points outside, if a member is larger than
-            ``MAX_MEMBER_BYTES``, or if two members have the same file name.
+            ``MAX_MEMBER_BYTES`` or all are larger than ``MAX_ARCHIVE_BYTES``, if two members have the same file name,
+            or if there is no space.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
+            _check_space(opened, archive, folder)
             for member in opened.infolist():
                 path = PurePosixPath(member.filename.replace("\\", "/"))
-                if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+                if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
                     raise UserError(
                         f"{archive} holds a path that points outside of it ({member.filename}); "
                         "download the archive again from its source"
@@ -148,10 +166,33 @@ def unpack_nifti(archive: Path, folder: Path) -> None:
                 if member.is_dir() or any(map(is_junk, path.parts)) or not path.name.endswith(NIFTI_ENDINGS):
                     continue
                 _unpack_member(opened, member, folder / path.name, archive)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError) as error:
         raise UserError(f"{archive} is not a sound zip archive ({error}); download it again") from error
+    except PermissionError as error:
+        raise UserError(f"{error.filename} cannot be opened ({error.strerror}); check its permissions") from error
+    except OSError as error:
+        raise UserError(
+            f"{archive} cannot be unpacked into {folder} ({error.strerror or error}); unpack it elsewhere and give the "
+            "folder instead"
+        ) from error
     except RuntimeError as error:  # zipfile's way to say that a member is encrypted
         raise UserError(f"{archive} cannot be unpacked ({error}); unpack it and give the folder instead") from error
+
+
+def _check_space(opened: zipfile.ZipFile, archive: Path, folder: Path) -> None:
+    """Refuse an archive that claims to be larger than scribbles are or than the space there is."""
+    total = sum(member.file_size for member in opened.infolist() if member.filename.endswith(NIFTI_ENDINGS))
+    if total > MAX_ARCHIVE_BYTES:
+        raise UserError(
+            f"{archive} claims to hold {total:,} bytes, too large for scribbles; "
+            "check the archive, or unpack it and give the folder instead"
+        )
+    free = shutil.disk_usage(folder).free
+    if total > free:
+        raise UserError(
+            f"{archive} unpacks to {total:,} bytes, but {folder.parent} has only {free:,} left; free space there, or "
+            "name another folder for temporary files with the environment variable TMPDIR"
+        )
 
 
 def _unpack_member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, archive: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scribble_conversion.console import UserError
+from scribble_conversion.formats.volume import require_memory
 
 HDF5_ENDINGS = (".h5", ".hdf5")
 
@@ -35,7 +36,11 @@ def read_datasets(path: Path, names: Sequence[str], dimensions: int) -> dict[str
             held = sorted(file)
             found = {name: file[name] for name in names if isinstance(file.get(name), h5py.Dataset)}
             odd = [name for name, dataset in found.items() if dataset.dtype.kind not in "biuf"]
+            for dataset in found.values():
+                require_memory(path, dataset.shape or (), dataset.dtype.itemsize)
             arrays = {name: np.asarray(dataset[()]) for name, dataset in found.items() if not odd}
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is a link to a file that is not there; fetch that file or correct the link") from error
     except PermissionError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
     except (OSError, RuntimeError, KeyError, ValueError) as error:
@@ -50,6 +55,8 @@ def read_datasets(path: Path, names: Sequence[str], dimensions: int) -> dict[str
                 f"{path} has {array.ndim} dimensions in '{name}', expected {dimensions}; files of slices are named "
                 "<case>_slice_<number>.h5 and files of volumes <case>.h5"
             )
+        if not array.size:
+            raise UserError(f"{path} has the shape {array.shape} in '{name}', so no voxels; export it again")
         if array.shape != arrays[names[0]].shape:
             raise UserError(
                 f"{path} has the shape {array.shape} in '{name}', but {arrays[names[0]].shape} in '{names[0]}'; "

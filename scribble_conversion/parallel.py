@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from threading import current_thread, main_thread
+from threading import Thread, current_thread, main_thread
 from types import FrameType
 from typing import TypeVar
 
@@ -95,6 +95,27 @@ def terminated_like_interrupted() -> Iterator[None]:
 
 
 @contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Deliver Ctrl-C and SIGTERM only afterwards, so that a few steps are all taken or none."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    pending: list[int] = []
+    # Blocking the signals would not do: another thread may take them, and this one has to handle them all the same.
+    previous = {
+        number: signal.signal(number, lambda signum, frame: pending.append(signum))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if pending:
+            signal.raise_signal(pending[0])
+
+
+@contextmanager
 def _interrupts_held_back() -> Iterator[None]:
     """Deliver Ctrl-C only afterwards; processes started meanwhile never see it, it is for their parent to end them."""
     if not hasattr(signal, "pthread_sigmask"):  # not a POSIX system
@@ -112,6 +133,15 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent process and use one thread per process."""
+    """Leave Ctrl-C to the parent process, end with it, and use one thread per process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -18,6 +18,8 @@ GAP_SHARE = 0.05
 """How far at most, as a share of the distance between that code and the next declared one."""
 LARGEST_SPREAD = 0.1
 """How much the floats of one file that count as the same declared code may differ from each other at most."""
+WIDEST_TABLE = 2**16
+"""Codes that are further apart are not looked up in a table."""
 SPREAD_SHARE = 0.01
 """How much at most, as a share of the distance between that code and the next declared one."""
 
@@ -58,13 +60,23 @@ def remap(
     outside = (whole < lowest) | (whole > highest)
     if outside.any():
         _refuse(np.unique(whole[outside]), codes, path, explicit)
-    table = np.full(highest - lowest + 1, -1, dtype=np.int16)
-    for code, value in codes.items():
-        table[code - lowest] = value
-    mapped = table[whole - lowest]
+    mapped = _looked_up(whole, codes)
     if (mapped < 0).any():
         _refuse(np.unique(whole[mapped < 0]), codes, path, explicit)
     return mapped.astype(np.uint8)
+
+
+def _looked_up(whole: npt.NDArray[np.int64], codes: Mapping[int, int]) -> npt.NDArray[np.int16]:
+    """What the codes stand for, -1 for those not declared; all lie between the lowest and the highest declared."""
+    declared = np.array(sorted(codes), dtype=np.int64)
+    values = np.array([codes[code] for code in sorted(codes)], dtype=np.int16)
+    lowest, highest = int(declared[0]), int(declared[-1])
+    if highest - lowest < WIDEST_TABLE:
+        table = np.full(highest - lowest + 1, -1, dtype=np.int16)
+        table[declared - lowest] = values
+        return table[whole - lowest]
+    places = np.searchsorted(declared, whole)
+    return np.where(declared[places] == whole, values[places], np.int16(-1))
 
 
 def as_integers(array: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int64]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scribble_conversion.codes import BACKGROUND, HIGHEST
+from scribble_conversion.codes import BACKGROUND, HIGHEST, LARGEST_CODE, require_code
 from scribble_conversion.console import UserError
 from scribble_conversion.source import IGNORE_NAME, LabelValue, integers_of
 
@@ -54,6 +54,7 @@ def repair_labels(
             another name for it, if there are negative values or too many, or if regions lack their order.
     """
     notes: list[str] = []
+    require_code(unlabelled or 0, "--unlabelled-value")
     names = _declared_labels(declared.get("labels"), notes)
     ignored = next((value[0] for name, value in names.items() if name.casefold() in IGNORE_NAMES), None)
     classes = {name: value for name, value in names.items() if name.casefold() not in IGNORE_NAMES}
@@ -96,9 +97,10 @@ def _declared_labels(labels: object, notes: list[str]) -> dict[str, tuple[int, .
         entries = value if isinstance(value, (list, tuple)) else [value]
         try:
             integers = tuple(dict.fromkeys(int(entry) for entry in entries))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             integers = ()
-        if not integers or (name.casefold() in IGNORE_NAMES and len(integers) > 1):
+        too_large = any(abs(integer) > LARGEST_CODE for integer in integers)
+        if not integers or too_large or (name.casefold() in IGNORE_NAMES and len(integers) > 1):
             notes.append(f"the label {name} in dataset.json was no integer ({value}) and was dropped")
         else:
             read[str(name)] = integers
@@ -171,7 +173,11 @@ def _named(
 
 def _region_order(order: object, labels: Mapping[str, LabelValue], new: Mapping[int, int]) -> list[int]:
     regions = len(labels) - 1
-    if not isinstance(order, list) or len(order) != regions or not all(entry in new for entry in order):
+    if (
+        not isinstance(order, list)
+        or len(order) != regions
+        or not all(isinstance(entry, int) and entry in new for entry in order)
+    ):
         raise UserError(
             f"dataset.json has {regions} regions, so its regions_class_order has to list {regions} labels, "
             f"one per region, got {order}; correct it"

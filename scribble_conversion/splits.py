@@ -175,7 +175,7 @@ def read_folds(path: Path, cases: Sequence[Case]) -> list[Fold]:
             f"{path} cannot be read ({error.strerror}); "
             f"give {FIVE_FOLD}, {MAAG}, {RANDOM} or an existing JSON file with --split"
         ) from error
-    except ValueError as error:  # JSON or UTF-8
+    except (ValueError, RecursionError) as error:  # JSON or UTF-8
         raise UserError(f"{path} is no valid JSON ({error}); write a list of folds with train and val") from error
     if not isinstance(content, list) or not content or not all(map(_is_fold, content)):
         raise UserError(f'{path} has to be a list of folds like {{"train": ["patient021"], "val": ["patient022"]}}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import zlib
@@ -23,7 +24,8 @@ _GIPL_BITS = {1: 1, 7: 8, 8: 8, 15: 16, 16: 16, 31: 32, 32: 32, 64: 32, 65: 64}
 _METAIMAGE_BYTES = {"char": 1, "short": 2, "int": 4, "long": 4, "long_long": 8, "float": 4, "double": 8}
 """Bytes per voxel of MetaImage's element types, which may have a U (unsigned) before."""
 _MAX_HEADER_BYTES = 2**16
-_PIECE_BYTES = 2**20
+_PIECE_BYTES = 2**16
+"""Compressed; it may grow a thousandfold."""
 
 
 def check_file(path: Path) -> None:
@@ -35,9 +37,10 @@ def check_file(path: Path) -> None:
     Raises:
         UserError: if it cannot be read, is no such file, is truncated, or keeps its voxels in another file.
     """
-    check = {".nrrd": _check_nrrd, ".mha": _check_metaimage, ".gipl": _check_gipl}[path.suffix.lower()]
     try:
-        check(path)
+        _check(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is a link to a file that is not there; fetch that file or correct the link") from error
     except PermissionError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
     except (OSError, ValueError, zlib.error) as error:
@@ -91,6 +94,15 @@ def write_label(array: npt.NDArray[np.uint8], image: Path, target: Path) -> None
             sitk.WriteImage(label, str(target), True)
         except RuntimeError as error:
             raise OSError(None, f"SimpleITK could not write it: {str(error).splitlines()[-1]}", str(target)) from error
+    try:  # of a full disk GIPL files are written to it says nothing
+        _check(target)
+    except (UserError, ValueError, zlib.error) as error:
+        raise OSError(None, "it could not be written whole", str(target)) from error
+
+
+def _check(path: Path) -> None:
+    """Check what SimpleITK does not; raises ``UserError``, ``ValueError`` or ``zlib.error``."""
+    {".nrrd": _check_nrrd, ".mha": _check_metaimage, ".gipl": _check_gipl}[path.suffix.lower()](path)
 
 
 def _check_nrrd(path: Path) -> None:
@@ -138,7 +150,7 @@ def _metaimage_bytes(header: dict[str, str]) -> int:
     """How many bytes the voxels take; 0 where the header leaves that to MetaIO."""
     kind = header.get("elementtype", "").lower().removeprefix("met_").removesuffix("_array")
     each = _METAIMAGE_BYTES.get(kind, 0) or _METAIMAGE_BYTES.get(kind.removeprefix("u"), 0)
-    voxels = int(np.prod([int(number) for number in header.get("dimsize", "0").split()]))
+    voxels = math.prod(int(number) for number in header.get("dimsize", "0").split())
     return each * voxels * int(header.get("elementnumberofchannels", "1"))
 
 
@@ -152,7 +164,7 @@ def _check_gipl(path: Path) -> None:
     bits = _GIPL_BITS.get(int.from_bytes(header[8:10], "big"))
     if bits is None:
         raise ValueError("its voxel type is unknown")
-    missing = _GIPL_HEADER_BYTES + int(np.prod(np.maximum(size, 1))) * bits // 8 - path.stat().st_size
+    missing = _GIPL_HEADER_BYTES + math.prod(np.maximum(size, 1).tolist()) * bits // 8 - path.stat().st_size
     if missing > 0:
         refuse_truncated(path, missing)
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
+import tifffile
 from PIL import Image
 from skimage import io
 
 from scribble_conversion.console import UserError
-from scribble_conversion.formats.volume import require_finite
+from scribble_conversion.formats.volume import quiet_logger, require_finite, require_memory
 
 ENDINGS = {".png": ".png", ".bmp": ".bmp", ".tif": ".tif", ".tiff": ".tif"}
 READER_WRITER = "NaturalImage2DIO"
@@ -40,8 +41,10 @@ def read_image(path: Path) -> sitk.Image:
             f"{path} has the shape {array.shape}, expected one 2D image, grey or RGB(A); "
             "save every page or slice as a file of its own, or the volume as .nii.gz"
         )
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
     require_finite(array, path)
-    return sitk.GetImageFromArray(array.astype(np.float32), isVector=array.ndim == 3)
+    return sitk.GetImageFromArray(array, isVector=array.ndim == 3)
 
 
 def read_label(path: Path) -> sitk.Image:
@@ -85,11 +88,15 @@ def write_label(array: npt.NDArray[np.uint8], image: Path, target: Path) -> None
 
 def _read(path: Path, read: Any) -> npt.NDArray[Any]:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quiet_logger("tifffile"), quiet_logger("PIL.PngImagePlugin"):
             warnings.simplefilter("ignore")
+            if ENDINGS.get(path.suffix.lower()) == ".tif":
+                _check_tiff(path)
             array = np.asarray(read(path))
-    except MemoryError:
+    except (MemoryError, UserError):
         raise
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is a link to a file that is not there; fetch that file or correct the link") from error
     except PermissionError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
     except Exception as error:  # the decoders raise many kinds: OSError, ValueError, SyntaxError, struct.error, …
@@ -98,6 +105,13 @@ def _read(path: Path, read: Any) -> npt.NDArray[Any]:
             f"{path} is damaged or no {path.suffix} image ({reason[0]}); download or export it again"
         ) from error
     return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def _check_tiff(path: Path) -> None:
+    """Hold what a TIFF file declares against the memory; Pillow does so itself for the other kinds."""
+    with tifffile.TiffFile(path) as file:
+        for series in file.series[:1]:
+            require_memory(path, series.shape, series.dtype.itemsize if series.dtype is not None else 1)
 
 
 def _indices(path: Path) -> npt.NDArray[Any]:

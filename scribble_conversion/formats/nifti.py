@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import shutil
 import zlib
 from pathlib import Path
@@ -15,29 +16,43 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from scribble_conversion.console import UserError
-from scribble_conversion.formats.volume import read_with_sitk, refuse_infinite, refuse_truncated
+from scribble_conversion.formats.volume import (
+    all_finite,
+    quiet_logger,
+    read_with_sitk,
+    refuse_geometry,
+    refuse_infinite,
+    refuse_truncated,
+    require_finite,
+)
 
 ENDINGS = {".nii.gz": ".nii.gz", ".nii": ".nii.gz"}
 READER_WRITER = "SimpleITKIO"
 _PIECE_BYTES = 3 * 2**18
 """A multiple of every voxel type's size."""
+_MOST_SURPLUS = 2**26
+"""A file that goes on for longer than this after its voxels has a wrong header."""
 
 
 def check_file(path: Path) -> None:
-    """Check what SimpleITK passes over in silence: it fills up what a truncated file lacks and turns NaN into 0.
+    """Check what SimpleITK passes over in silence.
+
+    It fills up what a truncated file lacks, and turns NaN into 0 and an impossible spacing into 1.
 
     Args:
         path: a ``.nii`` or ``.nii.gz`` file.
 
     Raises:
         UserError: if it cannot be read, is no NIfTI file, fails its checksum, holds fewer voxels than its header says,
-            or holds NaN or infinite values.
+            has an impossible geometry, or holds values that are no finite 32-bit floats, as which nnU-Net reads them.
     """
     try:
         missing, finite = _scan(path)
     except PermissionError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
-    except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError) as error:
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is a link to a file that is not there; fetch that file or correct the link") from error
+    except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
         raise UserError(f"{path} is damaged or no NIfTI file ({error}); download or export it again") from error
     if missing > 0:
         refuse_truncated(path, missing)
@@ -58,7 +73,9 @@ def read_image(path: Path) -> sitk.Image:
         UserError: if the file is damaged or truncated, not 3D, or its voxels are not single finite real numbers.
     """
     check_file(path)
-    return read_with_sitk(path)
+    image = read_with_sitk(path)
+    require_finite(sitk.GetArrayViewFromImage(image), path)  # a scale in the header may have led out of bounds
+    return image
 
 
 read_label = read_image
@@ -96,22 +113,44 @@ def _scan(path: Path) -> tuple[int, bool]:
     """
     image = _load(path)
     dtype = image.get_data_dtype()
-    # The proxy knows where the voxels start; the header's own field is zeroed when nibabel loads it.
-    missing = int(np.prod(image.shape, dtype=np.int64)) * dtype.itemsize
+    if min(image.shape, default=0) < 1:
+        raise ValueError(f"its header declares the size {' x '.join(map(str, image.shape))}")
+    missing = math.prod(image.shape) * dtype.itemsize
     finite = True
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
-        stream.read(int(getattr(image.dataobj, "offset", 0)))
+        _check_geometry(path, image, stream.read(image.header.sizeof_hdr))
+        # The proxy knows where the voxels start; the header's own field is zeroed when nibabel loads it.
+        stream.seek(int(getattr(image.dataobj, "offset", 0)))
         while piece := stream.read(_PIECE_BYTES):
-            whole = min(len(piece), missing) // dtype.itemsize * dtype.itemsize
+            whole = min(len(piece), max(0, missing)) // dtype.itemsize * dtype.itemsize
             if dtype.kind in "fc" and finite:
-                finite = bool(np.isfinite(np.frombuffer(piece[:whole], dtype)).all())
-            missing = max(0, missing - len(piece))
+                finite = all_finite(np.frombuffer(piece[:whole], dtype))
+            missing -= len(piece)
+            if missing < -_MOST_SURPLUS:
+                raise ValueError("it goes on long after the voxels that its header declares")
     return missing, finite
+
+
+def _check_geometry(path: Path, image: nibabel.Nifti1Image, beginning: bytes) -> None:
+    """Check the spacing and the transforms as they are in the file; nibabel and SimpleITK correct them in silence."""
+    header = type(image.header)(beginning, check=False)
+    spacing = header["pixdim"][1 : 1 + min(3, len(image.shape))]
+    if not (np.isfinite(spacing) & (spacing > 0)).all():
+        refuse_geometry(path, "spacing", spacing)
+    transforms = {
+        "qform": ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+        "sform": ("srow_x", "srow_y", "srow_z"),
+    }
+    for name, fields in transforms.items():
+        values = np.concatenate([np.ravel(header[field]) for field in fields])
+        if header[f"{name}_code"] > 0 and not np.isfinite(values).all():
+            refuse_geometry(path, name, values)
 
 
 def _load(path: Path) -> nibabel.Nifti1Image:
     """Open a NIfTI-1 or NIfTI-2 file; its voxels are not read."""
-    image = nibabel.load(path)
+    with quiet_logger("nibabel.global"):
+        image = nibabel.load(path)
     if not isinstance(image, nibabel.Nifti1Image):  # NIfTI-2 images are, too
         raise ImageFileError(f"it is of type {type(image).__name__}")
     return image

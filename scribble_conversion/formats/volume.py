@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -38,6 +41,35 @@ def quiet_sitk() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
+@contextmanager
+def quiet_logger(name: str) -> Iterator[None]:
+    """Keep what a library logs about a damaged file off the terminal; errors are still raised."""
+    logger = logging.getLogger(name)
+    disabled = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = disabled
+
+
+def require_memory(path: Path, size: Sequence[int], bytes_per_voxel: int) -> None:
+    """Raise a ``UserError`` if voxels cannot fit into this machine's memory, before any is reserved for them.
+
+    Args:
+        path: the file that declares them.
+        size: voxels along each axis.
+        bytes_per_voxel: of each.
+    """
+    needed = math.prod(map(int, size)) * bytes_per_voxel
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else sys.maxsize
+    if needed > there:
+        raise UserError(
+            f"{path} declares {' x '.join(map(str, size))} voxels, {needed:,} bytes, more than this machine's memory; "
+            "its header may be damaged, download or export it again"
+        )
+
+
 def read_with_sitk(path: Path) -> sitk.Image:
     """Read a 3D volume of real numbers, as nnU-Net's ``SimpleITKIO`` will read it.
 
@@ -51,31 +83,74 @@ def read_with_sitk(path: Path) -> sitk.Image:
         UserError: if it cannot be read, is not 3D, or its voxels are not single real numbers.
     """
     try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # SimpleITK does not raise then, it crashes
+        raise UserError(f"{path} has a name that is not UTF-8, which SimpleITK cannot open; rename it") from error
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
         with quiet_sitk():
-            image = sitk.ReadImage(str(path))
+            reader.ReadImageInformation()
+        _check_kind(path, reader)
+        with quiet_sitk():
+            image = reader.Execute()
     except RuntimeError as error:
         raise UserError(f"{path} cannot be read as an image ({_reason(error)}); download or export it again") from error
-    if image.GetDimension() != 3:
-        raise UserError(
-            f"{path} has {image.GetDimension()} dimensions, expected 3; give one volume per file, not a series or slice"
-        )
-    if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
-        raise UserError(
-            f"{path} holds {image.GetPixelIDTypeAsString()} voxels, expected single real numbers; "
-            "export it again as a grey-value volume"
-        )
+    _check_place(path, image)
     return image
 
 
+def _check_kind(path: Path, reader: sitk.ImageFileReader) -> None:
+    """Refuse by its header alone what is no volume of real numbers, or larger than the memory."""
+    if reader.GetDimension() != 3:
+        raise UserError(
+            f"{path} has {reader.GetDimension()} dimensions, expected 3; give one volume per file, not a series or "
+            "slice"
+        )
+    kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    if reader.GetNumberOfComponents() != 1 or "complex" in kind:
+        raise UserError(
+            f"{path} holds {kind} voxels, expected single real numbers; export it again as a grey-value volume"
+        )
+    if min(reader.GetSize()) < 1:
+        raise UserError(f"{path} declares {' x '.join(map(str, reader.GetSize()))} voxels; download or export it again")
+    require_memory(path, reader.GetSize(), int(next(iter(re.findall(r"(\d+)-bit", kind)), "8")) // 8)
+
+
+def _check_place(path: Path, image: sitk.Image) -> None:
+    """Refuse a spacing that is not positive, or any geometry that is not finite."""
+    for what, values in (
+        ("spacing", image.GetSpacing()),
+        ("origin", image.GetOrigin()),
+        ("direction", image.GetDirection()),
+    ):
+        if not np.isfinite(values).all() or (what == "spacing" and min(values) <= 0):
+            refuse_geometry(path, what, values)
+
+
+def refuse_geometry(path: Path, what: str, values: npt.ArrayLike) -> NoReturn:
+    """Raise the ``UserError`` for a spacing, origin or direction that cannot be."""
+    raise UserError(
+        f"{path} has the {what} {tuple(round(float(value), 6) for value in np.ravel(values))} in its header; correct the header or export it again"
+    )
+
+
 def require_finite(array: npt.NDArray[np.generic], path: Path) -> None:
-    """Raise a ``UserError`` if an image or label of floats holds NaN or infinite values."""
-    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+    """Raise a ``UserError`` if an image or label of floats holds values that are not finite."""
+    if np.issubdtype(array.dtype, np.floating) and not all_finite(array):
         refuse_infinite(path)
+
+
+def all_finite(values: npt.NDArray[np.generic]) -> bool:
+    """Whether all values are finite, also as 32-bit floats, as which nnU-Net reads them."""
+    if values.dtype.itemsize > np.dtype(np.float32).itemsize:
+        return bool((np.abs(values) <= np.finfo(np.float32).max).all())
+    return bool(np.isfinite(values).all())
 
 
 def refuse_infinite(path: Path) -> NoReturn:
     """Raise the ``UserError`` for NaN and infinite values."""
-    raise UserError(f"{path} holds NaN or infinite values; replace them, or leave out the case")
+    raise UserError(f"{path} holds NaN or infinite values (as 32-bit floats); replace them, or leave out the case")
 
 
 def refuse_truncated(path: Path, missing: int) -> NoReturn:
@@ -102,4 +177,6 @@ def geometry_difference(
 def _reason(error: RuntimeError) -> str:
     """The line of a SimpleITK error that says most."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].removeprefix("sitk::ERROR: ") if lines else "no reason given"
+    if not lines:
+        return "no reason given"
+    return re.sub(r"^(sitk::|ITK )ERROR: (\w+\(0x[0-9a-f]+\): )?", "", lines[-1])

@@ -123,7 +123,7 @@ def _read_dataset_json(path: Path, notes: list[str]) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         notes.append("dataset.json was no valid JSON object and was made anew")
@@ -207,6 +207,6 @@ def _read_splits(data: Path, preprocessed: Path | None) -> tuple[Mapping[str, tu
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             return tuple({side: tuple(map(str, fold[side])) for side in ("train", "val")} for fold in content)
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             continue
     return ()

@@ -127,7 +127,8 @@ def _read_slices(job: StackJob) -> Arrays:
 def _read_file(path: Path, dimensions: int, job: StackJob) -> Arrays:
     """The arrays of one file, labels remapped."""
     arrays = read_datasets(path, _NAMES, dimensions)
-    arrays["image"] = arrays["image"].astype(np.float32)
+    with np.errstate(over="ignore"):
+        arrays["image"] = arrays["image"].astype(np.float32)
     if not np.isfinite(arrays["image"]).all():
         raise UserError(f"{path} holds NaN or infinite values in 'image'; export it again")
     has_slices = dimensions == 3 and bool(job.slices)  # then a volume need not have scribbles of its own

@@ -23,14 +23,26 @@ def test_links_are_followed_junk_is_not(tmp_path: Path) -> None:
     (root / ".DS_Store").touch()
     (root / "link").symlink_to(real)
     (root / "dangling").symlink_to(tmp_path / "nowhere")
-    assert find_files(root) == [root / "deep" / "deep.nii.gz", root / "link" / "a.nii.gz"]
+    (root / "circle").symlink_to(root)
+    found = [root / "dangling", root / "deep" / "deep.nii.gz", root / "link" / "a.nii.gz"]
+    assert find_files(root) == found  # whoever needs the one that leads nowhere will tell
 
 
 def test_links_in_circles_end(tmp_path: Path) -> None:
     (tmp_path / "a.nii.gz").touch()
     (tmp_path / "again").symlink_to(tmp_path)
-    found = find_files(tmp_path, depth=2)
-    assert [path.name for path in found] == ["a.nii.gz"] * 3
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "up").symlink_to(tmp_path)
+    assert find_files(tmp_path) == [tmp_path / "a.nii.gz"]
+
+
+def test_folders_of_nnunet_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("mine", "raw/Dataset001_A"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.nii.gz").touch()
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
+    assert find_files(tmp_path) == [tmp_path / "mine" / "a.nii.gz"]
+    assert find_files(tmp_path / "raw" / "Dataset001_A") == [tmp_path / "raw" / "Dataset001_A" / "a.nii.gz"]
 
 
 def test_an_archive_is_unpacked_flat_and_removed_afterwards(tmp_path: Path) -> None:

@@ -111,11 +111,12 @@ def test_signals(acdc: Acdc, sent: signal.Signals) -> None:
     process.send_signal(sent)
     told = process.communicate(timeout=30)[1]
     if sent == signal.SIGKILL:  # nothing can clean up then, but nnU-Net must not take the rest for a dataset
-        assert len(list(acdc.raw.iterdir())) == 1
+        assert len(list(acdc.raw.glob(".Dataset127_*"))) == 1
         assert not list(acdc.raw.glob("Dataset*"))
         assert not list(acdc.preprocessed.glob("Dataset*"))
         assert main(acdc.arguments()) == 0
         assert (acdc.raw / DATASET / "dataset.json").is_file()
+        assert [path.name for path in acdc.raw.iterdir()] == [DATASET]  # the rest is gone now
     else:
         assert process.returncode == 130
         assert told == "error: interrupted\n"

@@ -227,7 +227,10 @@ MISTAKES = [
     (("--label-map", "1:1,1:2"), "--label-map has the code 1 twice"),
     (("--label-map", ""), "--label-map is empty"),
     (("--label-map", ",".join(f"{code}:{code}" for code in range(1, 256)), "--unlabelled-value", "999"),
-     "there are 255 classes, but labels can have 254 at most"),
+     "--label-map leads to 255, but labels can be 254 at most"),
+    (("--label-map", "1:1,2:99999999999"), "--label-map leads to 99999999999, but labels can be 254 at most"),
+    (("--label-map", f"1:1,2:2,{10**30}:ignore"), f"--label-map has {10**30}, which no label file holds"),
+    (("--unlabelled-value", str(10**30)), f"--unlabelled-value has {10**30}, which no label file holds"),
     (("--label-map", "1:1,2:2,255:3"), "every value in them has a meaning already"),
     (("--label-map", "1:1,2:2", "--labels", "one"), "--labels names 1 classes (one), but there are 2"),
     (("--label-map", "1:1,2:2", "--labels", "one", "one"), "--labels has a name twice"),
@@ -279,6 +282,12 @@ def test_codes_with_gaps_need_a_label_map(workplace: Workplace, capfd: pytest.Ca
     assert "hold the values 0, 200, 500 besides 255" in told
     assert "with --label-map, e.g. 200:1,500:2" in told
     assert main(_arguments(workplace, "--label-map", "200:1,500:2")) == 0
+
+
+def test_a_huge_value_takes_no_memory(workplace: Workplace, capfd: pytest.CaptureFixture[str]) -> None:
+    _fill(workplace, ("a", "b"), (255, 0, 1, 10**15), dtype=np.int64)
+    assert "with --label-map, e.g. 1:1,1000000000000000:2" in workplace.refused(capfd, _arguments(workplace))
+    assert main(_arguments(workplace, "--label-map", "1:1,1000000000000000:2", "--unlabelled-value", "255")) == 0
 
 
 def test_an_image_is_no_label(workplace: Workplace, capfd: pytest.CaptureFixture[str]) -> None:

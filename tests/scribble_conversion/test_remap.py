@@ -30,6 +30,13 @@ def test_every_voxel_is_replaced(dtype: type, data: st.DataObject) -> None:
         assert mapped[index] == CODES[int(codes[index])]
 
 
+def test_codes_far_apart_need_no_table() -> None:
+    codes = {-(2**53): 0, 3: 1, 2**53: 2}
+    np.testing.assert_array_equal(remap(np.int64([3, 2**53, -(2**53), 3]), codes, PATH), [1, 2, 0, 1])
+    with pytest.raises(UserError, match="label values 2, 4, expected"):
+        remap(np.int64([4, 3, 2]), codes, PATH)
+
+
 def test_floats_near_an_integer_count_as_it() -> None:
     np.testing.assert_array_equal(remap(np.float32([499.9995, 200.0005, -0.0]), CODES, PATH), [2, 1, 0])
 
