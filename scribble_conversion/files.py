@@ -10,10 +10,11 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 
 from scribble_conversion.console import UserError
+from scribble_conversion.parallel import interrupts_deferred
 
 MAX_DEPTH = 4
 """Folders below the given one that are searched; the official ACDC archive needs two."""
@@ -118,6 +119,31 @@ def writing_temporary(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Give an empty temporary folder that is removed at the end, Ctrl-C or not.
+
+    Raises:
+        UserError: if there is no place for it.
+    """
+    with ExitStack() as stack:
+        with interrupts_deferred():
+            try:
+                folder = Path(tempfile.mkdtemp(prefix=prefix))
+            except OSError as error:
+                raise UserError(
+                    f"temporary files cannot be written ({error.strerror or error}); free space, or name another "
+                    "folder for them with the environment variable TMPDIR"
+                ) from error
+            stack.callback(_remove, folder)
+        yield folder
+
+
+def _remove(folder: Path) -> None:
+    with interrupts_deferred():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def opened_folder(path: Path, option: str) -> Iterator[Path]:
     """Give a folder with the files of ``path``, which is a folder or a zip archive.
 
@@ -136,9 +162,9 @@ def opened_folder(path: Path, option: str) -> Iterator[Path]:
     if not path.is_file():
         yield require_folder(path, option)
         return
-    with tempfile.TemporaryDirectory(prefix="scribbles_") as temporary:
-        unpack_nifti(path, Path(temporary))
-        yield Path(temporary)
+    with temporary_folder("scribbles_") as temporary:
+        unpack_nifti(path, temporary)
+        yield temporary
 
 
 def unpack_nifti(archive: Path, folder: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
+
+from scribble_conversion.parallel import interrupts_deferred
 
 fcntl: ModuleType | None
 try:
@@ -36,15 +38,18 @@ def exclusive(path: Path) -> Iterator[bool]:
     if fcntl is None:
         yield False
         return
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        locked = _lock(descriptor, path)
-        try:
-            yield locked
-        finally:
-            path.unlink(missing_ok=True)  # before the lock goes, so that nobody's file but this one is removed
-    finally:
-        os.close(descriptor)
+    with ExitStack() as stack:
+        with interrupts_deferred():
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            stack.callback(os.close, descriptor)
+            locked = _lock(descriptor, path)
+            stack.callback(_remove, path)  # before the lock goes, so that nobody's file but this one is removed
+        yield locked
+
+
+def _remove(path: Path) -> None:
+    with interrupts_deferred():
+        path.unlink(missing_ok=True)
 
 
 def _lock(descriptor: int, path: Path) -> bool:

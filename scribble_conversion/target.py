@@ -41,6 +41,16 @@ class Target:
     overwrite: bool = False
 
     @property
+    def hidden(self) -> str:
+        """How the names of hidden files and folders of this id begin."""
+        return f".Dataset{self.identifier:03d}"
+
+    @property
+    def lock(self) -> Path:
+        """What is held while the id is in use."""
+        return self.raw.with_name(f"{self.hidden}.lock")
+
+    @property
     def is_taken(self) -> bool:
         """Whether there is a dataset of this name already, or what nnU-Net made of one."""
         return os.path.lexists(self.raw) or any(
@@ -62,7 +72,7 @@ def choose_target(identifier: int, name: str, overwrite: bool) -> Target:
         overwrite: whether a dataset of the same id and name may be replaced.
 
     Returns:
-        The place; nothing is created.
+        The place; nothing is created, but what a killed conversion to this id left is put right.
 
     Raises:
         UserError: if the id or the name is unfit or taken, or if nnU-Net's folders are not set.
@@ -77,6 +87,13 @@ def choose_target(identifier: int, name: str, overwrite: bool) -> Target:
         raise UserError(f"the dataset name has {len(name)} characters, at most {LONGEST_NAME} are possible; shorten -n")
     folders = {variable: _folder(variable, needed) for variable, needed in _FOLDERS.items()}
     full_name = f"Dataset{identifier:03d}_{name}"
+    raw, preprocessed = folders["nnUNet_raw"], folders["nnUNet_preprocessed"]
+    assert raw is not None and preprocessed is not None
+    target = Target(identifier, full_name, raw / full_name, preprocessed / full_name, overwrite)
+    if any(next(folder.glob(f"{target.hidden}_*"), None) for folder in (raw, preprocessed)):
+        with suppress(LockedError, OSError), exclusive(target.lock) as locked:
+            if locked:
+                _put_right(target)
     for folder in filter(None, folders.values()):
         same_id = folder.glob(f"Dataset{identifier:03d}*")
         others = sorted(path for path in same_id if path.is_dir() and path.name != full_name)
@@ -84,9 +101,6 @@ def choose_target(identifier: int, name: str, overwrite: bool) -> Target:
             raise UserError(
                 f"dataset id {identifier} is in use by {others[0]}; choose another with -d, or give its name with -n"
             )
-    raw, preprocessed = folders["nnUNet_raw"], folders["nnUNet_preprocessed"]
-    assert raw is not None and preprocessed is not None
-    target = Target(identifier, full_name, raw / full_name, preprocessed / full_name, overwrite)
     for place in (target.raw, target.preprocessed):
         if os.path.lexists(place) and not place.is_dir():
             raise UserError(f"{place} is no folder, so the dataset cannot be there; remove it, or choose another name")
@@ -138,13 +152,12 @@ def staged_dataset(target: Target, splits: str) -> Iterator[Path]:
 @contextmanager
 def _reserved(target: Target) -> Iterator[None]:
     """Keep other processes off the dataset id, after what a killed one left of it has been put right."""
-    lock = target.raw.with_name(f".Dataset{target.identifier:03d}.lock")
     try:
         with ExitStack() as held:
             try:
                 for folder in (target.raw.parent, target.preprocessed.parent):
                     folder.mkdir(parents=True, exist_ok=True)
-                if held.enter_context(exclusive(lock)):
+                if held.enter_context(exclusive(target.lock)):
                     _put_right(target)
             except OSError as error:
                 raise _unwritable(target.raw.parent, error) from error
@@ -153,14 +166,14 @@ def _reserved(target: Target) -> Iterator[None]:
             yield
     except LockedError as error:
         raise UserError(
-            f"another conversion to dataset id {target.identifier} is under way ({lock}); wait for its end, or choose "
-            "another id with -d"
+            f"another conversion to dataset id {target.identifier} is under way ({target.lock}); wait for its end, or "
+            "choose another id with -d"
         ) from error
 
 
 def _put_right(target: Target) -> None:
     """Undo what a killed conversion to this id left, or finish it where only the splits were still to come."""
-    ours = f".Dataset{target.identifier:03d}_*"
+    ours = f"{target.hidden}_*"
     raw, preprocessed = target.raw.parent, target.preprocessed.parent
     for replaced in raw.glob(f"{ours}.replaced"):
         final = raw / replaced.name[1:].rpartition(".partial-")[0]

@@ -23,6 +23,7 @@ _GIPL_BITS = {1: 1, 7: 8, 8: 8, 15: 16, 16: 16, 31: 32, 32: 32, 64: 32, 65: 64}
 """Bits per voxel of GIPL's image types."""
 _METAIMAGE_BYTES = {"char": 1, "short": 2, "int": 4, "long": 4, "long_long": 8, "float": 4, "double": 8}
 """Bytes per voxel of MetaImage's element types, which may have a U (unsigned) before."""
+_METAIMAGE_DIMENSIONS = 10
 _MAX_HEADER_BYTES = 2**16
 _PIECE_BYTES = 2**16
 """Compressed; it may grow a thousandfold."""
@@ -119,6 +120,8 @@ def _check_metaimage(path: Path) -> None:
     """Check that the voxels are in the file and complete, and their checksum where they are compressed."""
     with path.open("rb") as stream:
         header, offset = _metaimage_header(stream.read(_MAX_HEADER_BYTES))
+        if not 1 <= int(header.get("ndims", "0")) <= _METAIMAGE_DIMENSIONS:  # MetaIO would crash
+            raise ValueError(f"its header declares {header.get('ndims', 'no number of')} dimensions")
         if header["elementdatafile"].upper() != "LOCAL":
             _refuse_detached(path)
         if header.get("compresseddata", "False").lower() != "true":

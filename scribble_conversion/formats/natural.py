@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +87,7 @@ def write_label(array: npt.NDArray[np.uint8], image: Path, target: Path) -> None
 
 def _read(path: Path, read: Any) -> npt.NDArray[Any]:
     try:
-        with warnings.catch_warnings(), quiet_logger("tifffile"), quiet_logger("PIL.PngImagePlugin"):
-            warnings.simplefilter("ignore")
+        with quiet_logger("tifffile"), quiet_logger("PIL.PngImagePlugin"):
             if ENDINGS.get(path.suffix.lower()) == ".tif":
                 _check_tiff(path)
             array = np.asarray(read(path))

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,12 +44,14 @@ def quiet_sitk() -> Iterator[None]:
 
 @contextmanager
 def quiet_logger(name: str) -> Iterator[None]:
-    """Keep what a library logs about a damaged file off the terminal; errors are still raised."""
+    """Keep what a library logs and warns of in a damaged file off the terminal; errors are still raised."""
     logger = logging.getLogger(name)
     disabled = logger.disabled
     logger.disabled = True
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logger.disabled = disabled
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from scribble_conversion.console import UserError
-from scribble_conversion.files import find_files, writing_temporary
+from scribble_conversion.files import find_files, temporary_folder, writing_temporary
 from scribble_conversion.formats.nifti import check_file
 from scribble_conversion.geometry import SPACING_TOLERANCE
 from scribble_conversion.parallel import number_of_processes, run_all
@@ -79,10 +78,9 @@ def other_frames(
             patients.setdefault(case.patient, []).append(case)
     series = _find_series(files, set(patients))
     infos = find_infos(files)
-    with tempfile.TemporaryDirectory(prefix="frames_") as temporary:
+    with temporary_folder("frames_") as temporary:
         jobs = [
-            _plan(cases, series[patient], infos.get(patient), most, Path(temporary))
-            for patient, cases in patients.items()
+            _plan(cases, series[patient], infos.get(patient), most, temporary) for patient, cases in patients.items()
         ]
         run_all(extract_frames, jobs, number_of_processes(processes, len(jobs)), "extracting frames")
         new = [

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from scribble_conversion.console import UserError
-from scribble_conversion.files import NIFTI_ENDINGS, find_files, require_folder
+from scribble_conversion.files import NIFTI_ENDINGS, find_files, require_folder, temporary_folder
 from scribble_conversion.hdf5 import HDF5_ENDINGS
 from scribble_conversion.parallel import number_of_processes, run_all
 from scribble_conversion.readers.acdc import LABELS as ACDC_LABELS
@@ -84,7 +83,7 @@ def opened_wsl4mis(
     spacing = _spacing(form, images)
     files = find_cases(require_folder(data, "--data"))
     originals = _find_originals(require_folder(images, "--images"), files.keys()) if images is not None else {}
-    with tempfile.TemporaryDirectory(prefix="stacks_") as temporary:
+    with temporary_folder("stacks_") as temporary:
         jobs = [
             StackJob(
                 name=name,
@@ -95,7 +94,7 @@ def opened_wsl4mis(
                 scribble_codes={**dense_codes, form.unlabelled: ignore},
                 dense_codes=dense_codes,
                 needs_scribbles=not may_lack_scribbles(Case(name, patient_of(name), ())),
-                folder=Path(temporary),
+                folder=temporary,
             )
             for name, found in files.items()
         ]

@@ -314,6 +314,7 @@ MHA: dict[str, tuple[Damage, str]] = {
     **ANY_FILE,
     "of 27 billion voxels": (_text_header(b"DimSize = 7 6 3", b"DimSize = " + HUGE), "is truncated"),
     "of no columns": (_text_header(b"DimSize = 7 6 3", b"DimSize = 0 6 3"), ""),
+    "of 99999 dimensions": (_text_header(b"NDims = 3", b"NDims = 99999"), "declares 99999 dimensions"),
     "of spacing 0": (_text_header(b"ElementSpacing = 1.5", b"ElementSpacing = 0"), ""),
     "of negative spacing": (_text_header(b"ElementSpacing = 1.5", b"ElementSpacing = -1"), ""),
     "with its voxels elsewhere": (_text_header(b"= LOCAL", b"= voxels.raw"), "in another file"),
