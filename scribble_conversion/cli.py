@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 
 from scribble_conversion.commands import acdc, check, generate, mscmr, nifti, report, scribblebench, shorten, wsl4mis
+from scribble_conversion.commands.help import new_parser
 from scribble_conversion.console import run_command
 from scribble_conversion.parallel import terminated_like_interrupted
 
 COMMANDS = (acdc, wsl4mis, mscmr, scribblebench, nifti, generate, shorten, check, report)
-"""Modules with an ``add_parser`` each, in the order in which the help lists them."""
+"""Modules with an ``add_parser`` and an ``EXAMPLE`` each, in the order in which the help lists them."""
 
 
 def _get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="nnUNetv2_convert_scribbles",
-        description="Convert a dataset with scribbles into an nnU-Net raw dataset whose unlabelled voxels are ignored.",
+    parser = new_parser(
+        "Convert a dataset with scribbles into an nnU-Net raw dataset whose unlabelled voxels are ignored, or make, "
+        "check or show one.",
+        {module.__name__.rpartition(".")[2]: module.EXAMPLE for module in COMMANDS},
     )
     formats = parser.add_subparsers(dest="format", metavar="FORMAT", required=True)
     for command in COMMANDS:

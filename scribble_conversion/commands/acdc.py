@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scribble_conversion.commands.common import add_common, options_of
+from scribble_conversion.commands.help import add_command
 from scribble_conversion.conversion import convert
 from scribble_conversion.files import opened_folder
 from scribble_conversion.patients import PatientList
@@ -16,11 +17,15 @@ from scribble_conversion.readers.acdc_frames import ALL, other_frames, parse_mos
 from scribble_conversion.summary import summarise
 from scribble_conversion.target import choose_target
 
+EXAMPLE = "--images ACDC/training --scribbles acdc_scribbles.zip -d 27"
+
 
 def add_parser(formats: Any) -> None:
     """Add the format to the sub-parsers of the command line."""
-    parser = formats.add_parser(
+    parser = add_command(
+        formats,
         "acdc",
+        EXAMPLE,
         help="ACDC images with the public expert scribbles",
         description="Convert ACDC images and the public expert scribbles (Valvano et al.).",
     )
@@ -36,7 +41,8 @@ def add_parser(formats: Any) -> None:
         "--test-images",
         type=Path,
         metavar="DIR",
-        help="folder 'testing' of the ACDC download, held out as imagesTs and labelsTs, where it lies elsewhere",
+        help="folder 'testing' of the ACDC download, held out as imagesTs and labelsTs, where it lies elsewhere "
+        "(default: 'testing' beside 'training' if --images is their parent, else none)",
     )
     parser.add_argument(
         "--scribbles",

@@ -6,17 +6,25 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from scribble_conversion.commands.help import add_command
+
+EXAMPLE = "27"
+
 
 def add_parser(commands: Any) -> None:
     """Add the command to the sub-parsers of the command line."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "check",
+        EXAMPLE,
         help="say what is wrong with an nnU-Net raw dataset with scribbles",
         description="Check an nnU-Net raw dataset with scribbles, whoever made it: one line per problem on stdout, "
         "exit 1 where there is an error.",
     )
     add_dataset(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings and counts into a JSON file, too")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all findings and counts into a JSON file, too (default: none)"
+    )
     parser.set_defaults(run=_run)
 
 
@@ -38,7 +46,10 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
         help="on how many cases, evenly chosen; 0 for none (default: %(default)s)",
     )
     parser.add_argument(
-        "-np", type=int, metavar="N", help="processes (default: nnU-Net's, at most one per core)", default=None
+        "-np",
+        type=int,
+        metavar="N",
+        help="processes (default: nnUNet_def_n_proc, else 8, at most one per core)",
     )
 
 

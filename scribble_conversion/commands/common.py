@@ -16,45 +16,52 @@ def add_common(parser: argparse.ArgumentParser, default_name: str, default_split
         default_name: the dataset's name where the user gives none.
         default_split: the split where the user gives none.
     """
-    parser.add_argument("-d", type=int, required=True, metavar="ID", help="nnU-Net dataset id, 1 to 999")
-    parser.add_argument("-n", default=default_name, metavar="NAME", help="dataset name (default: %(default)s)")
-    parser.add_argument(
+    written = parser.add_argument_group("the dataset written")
+    written.add_argument("-d", type=int, required=True, metavar="ID", help="nnU-Net dataset id, 1 to 999")
+    written.add_argument("-n", default=default_name, metavar="NAME", help="dataset name (default: %(default)s)")
+    written.add_argument(
+        "--overwrite", action="store_true", help="replace a dataset of the same id and name (default: refuse)"
+    )
+    written.add_argument(
+        "-np",
+        type=int,
+        metavar="N",
+        help="processes (default: nnUNet_def_n_proc, else 8, at most one per core)",
+    )
+    patients = parser.add_argument_group("who is trained and tested with")
+    patients.add_argument(
         "--split",
         default=default_split,
         metavar=f"{FIVE_FOLD}|{MAAG}|{RANDOM}|{OWN}|FILE",
-        help="folds by patient: the published five folds of 20 consecutive patients of ACDC (those without any patient "
-        "here are left out), the MAAG test patients as one fold's validation, five random folds as nnU-Net draws them, "
-        "the split that came with the source, or a JSON file like nnU-Net's splits_final.json with cases or patients "
-        "(default: %(default)s)",
+        help=f"folds by patient; {FIVE_FOLD}: the published five folds of 20 consecutive patients of ACDC (without "
+        f"those of whom nobody is here); {MAAG}: its published test patients as one fold's validation; {RANDOM}: five "
+        f"random folds as nnU-Net draws them; {OWN}: the split that came with the source; FILE: JSON like nnU-Net's "
+        "splits_final.json, with cases or patients (default: %(default)s)",
     )
-    parser.add_argument(
+    patients.add_argument(
         "--test-patients",
         default="",
         metavar="LIST",
         help="patients held out as imagesTs and labelsTs (dense): numbers, ranges, names of patients or cases, "
         "e.g. 81-100,5,control1 (default: none)",
     )
-    parser.add_argument(
+    patients.add_argument(
         "--dense-patients",
         default="",
         metavar="LIST",
-        help="patients to train with by their dense labels instead of their scribbles, likewise (default: none)",
+        help="patients to train with by their dense labels instead of their scribbles, a list as above (default: none)",
     )
-    parser.add_argument(
+    patients.add_argument(
         "--unlabelled-patients",
         default="",
         metavar="LIST",
-        help="patients whose images are trained with as if nobody had scribbled them, likewise (default: none)",
+        help="patients whose images are trained with as if nobody had scribbled them, a list as above (default: none)",
     )
-    parser.add_argument(
+    patients.add_argument(
         "--allow-unlabelled",
         action="store_true",
-        help="train with images that have no scribbles as unlabelled ones instead of refusing them",
+        help="train with images that have no scribbles as unlabelled ones (default: refuse)",
     )
-    parser.add_argument(
-        "-np", type=int, metavar="N", help="processes (default: nnU-Net's, at most one per core)", default=None
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace a dataset of the same id and name")
 
 
 def options_of(args: argparse.Namespace) -> Options:

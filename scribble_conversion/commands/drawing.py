@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from scribble_conversion.commands.common import options_of
 from scribble_conversion.console import UserError
 from scribble_conversion.conversion import Options, convert
+from scribble_conversion.files import temporary_folder
 from scribble_conversion.picture import check_picture, draw_picture
 from scribble_conversion.planes import AXES
 from scribble_conversion.source import Source
@@ -48,7 +48,10 @@ def add_drawing(parser: argparse.ArgumentParser, fraction_help: str, default_fra
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the randomness (default: 0)")
     parser.add_argument(
-        "--picture", type=Path, metavar="FILE.png", help="also draw a picture of some slices with their scribbles"
+        "--picture",
+        type=Path,
+        metavar="FILE.png",
+        help="also draw a picture of some slices with their scribbles (default: none)",
     )
 
 
@@ -82,8 +85,8 @@ def convert_drawn(args: argparse.Namespace, source: Source, draw: Callable[[Opti
     options = options_of(args)
     if options.split == OWN_ELSE_RANDOM:
         options = replace(options, split=OWN if source.folds else RANDOM)
-    with tempfile.TemporaryDirectory(prefix="scribbles_") as folder:
-        conversion = convert(draw(options, Path(folder)), options)
+    with temporary_folder("scribbles_") as folder:
+        conversion = convert(draw(options, folder), options)
     print(summarise(conversion))
     if args.picture is not None:
         draw_picture(conversion, args.picture, axis_of(args))

@@ -8,6 +8,7 @@ from typing import Any
 
 from scribble_conversion.commands.common import add_common
 from scribble_conversion.commands.drawing import OWN_ELSE_RANDOM, add_drawing, axis_of, check_drawing, convert_drawn
+from scribble_conversion.commands.help import add_command
 from scribble_conversion.console import UserError
 from scribble_conversion.drawing.slices import Pen
 from scribble_conversion.drawing.volume import Plan
@@ -18,11 +19,15 @@ from scribble_conversion.source import Source
 WIDEST = 30
 """Pixels."""
 
+EXAMPLE = "--images imagesTr --labels labelsTr -d 32"
+
 
 def add_parser(formats: Any) -> None:
     """Add the command to the sub-parsers of the command line."""
-    parser = formats.add_parser(
+    parser = add_command(
+        formats,
         "generate",
+        EXAMPLE,
         help="draw scribbles from dense labels, as a person would draw them",
         description="Make a dataset with scribbles from one with dense labels. In every slice each structure gets a "
         "stroke in its inside, and the background a curve around the structures and strokes elsewhere. Give either "
@@ -31,17 +36,23 @@ def add_parser(formats: Any) -> None:
     parser.add_argument(
         "--dataset",
         metavar="DIR_OR_ID",
-        help="nnU-Net raw dataset, its folder or id; its labelsTr_dense is taken where there is one, else its labelsTr",
+        help="nnU-Net raw dataset, its folder or id; its labelsTr_dense is taken where there is one, else its labelsTr "
+        "(default: none)",
     )
-    parser.add_argument("--images", type=Path, metavar="DIR", help="folder of the images")
-    parser.add_argument("--labels", type=Path, metavar="DIR", help="folder of their dense labels")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder of the images (default: none)")
+    parser.add_argument("--labels", type=Path, metavar="DIR", help="folder of their dense labels (default: none)")
     parser.add_argument(
         "--image-pattern",
         default="",
         metavar="PATTERN",
         help="with --images: names such as {patient}_frame{case}_{channel}.nii.gz (default: {case}_0000 or {case})",
     )
-    parser.add_argument("--label-pattern", default="", metavar="PATTERN", help="likewise for the labels")
+    parser.add_argument(
+        "--label-pattern",
+        default="",
+        metavar="PATTERN",
+        help="likewise for the labels (default: {case}, or {case}_gt and the like)",
+    )
     parser.add_argument(
         "--case-pattern",
         default="",

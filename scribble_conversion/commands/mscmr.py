@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from scribble_conversion.commands.common import add_common, options_of
+from scribble_conversion.commands.help import add_command
 from scribble_conversion.conversion import convert
 from scribble_conversion.readers.mscmr import CLASSES, find_mscmr
 from scribble_conversion.splits import OWN
 from scribble_conversion.summary import summarise
 
+EXAMPLE = "--data MSCMR_dataset -d 29"
+
 
 def add_parser(formats: Any) -> None:
     """Add the format to the sub-parsers of the command line."""
-    parser = formats.add_parser(
+    parser = add_command(
+        formats,
         "mscmr",
+        EXAMPLE,
         help="MSCMR images with the scribbles of CycleMix",
         description="Convert the MSCMR images and scribbles as CycleMix (Zhang and Zhuang) distributes them: train "
         "with scribbles, val with dense labels as the validation side of the one fold, TestSet held out.",

@@ -8,6 +8,7 @@ from typing import Any
 
 from scribble_conversion.codes import Codes, declare_codes, parse_label_map
 from scribble_conversion.commands.common import add_common, options_of
+from scribble_conversion.commands.help import add_command
 from scribble_conversion.conversion import convert
 from scribble_conversion.readers.nifti import (
     LABEL_SUFFIXES,
@@ -23,11 +24,15 @@ from scribble_conversion.splits import RANDOM
 from scribble_conversion.summary import summarise
 from scribble_conversion.target import choose_target
 
+EXAMPLE = "--images images --scribbles scribbles --unlabelled-value 4 -d 31 -n Mine"
+
 
 def add_parser(formats: Any) -> None:
     """Add the format to the sub-parsers of the command line."""
-    parser = formats.add_parser(
+    parser = add_command(
+        formats,
         "nifti",
+        EXAMPLE,
         help="any two folders of images and scribbles: NIfTI, NRRD, MetaImage, GIPL, PNG, BMP, TIFF",
         description="Convert images and scribbles from any two folders, matched by their names. Patterns have the "
         "fields {case}, {channel} (several files per case) and {patient} (splits keep the cases of a patient together; "
@@ -52,12 +57,15 @@ def add_parser(formats: Any) -> None:
         metavar="PATTERN",
         help=f"e.g. {{case}}_scribble.nii.gz (default: {suffixes} or {{case}}, whichever matches most)",
     )
-    parser.add_argument("--dense-pattern", default="", metavar="PATTERN", help="likewise for the dense labels")
+    parser.add_argument(
+        "--dense-pattern", default="", metavar="PATTERN", help="the same for the dense labels (default: the same)"
+    )
     parser.add_argument(
         "--unlabelled-value",
         type=int,
         metavar="N",
-        help="the value of unlabelled voxels; needed unless it is 255 or the label map leads to ignore",
+        help="the value of unlabelled voxels in the scribbles; needed unless one is recognised (default: what the "
+        "label map leads to ignore, else 255 if it occurs)",
     )
     parser.add_argument(
         "--label-map",

@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from scribble_conversion.commands.check import add_dataset
+from scribble_conversion.commands.help import add_command
 from scribble_conversion.console import UserError
+
+EXAMPLE = "27 -o report.html"
 
 
 def add_parser(commands: Any) -> None:
     """Add the command to the sub-parsers of the command line."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "report",
+        EXAMPLE,
         help="show a dataset with scribbles as one HTML page",
         description="Write an HTML page about an nnU-Net raw dataset with scribbles: facts, problems, figures per "
         "class and slices to leaf through. The page is one file and loads nothing.",

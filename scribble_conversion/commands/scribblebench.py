@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scribble_conversion.commands.common import add_common, options_of
+from scribble_conversion.commands.help import add_command
 from scribble_conversion.conversion import convert
 from scribble_conversion.readers.raw_source import preprocessed_folder, source_of
 from scribble_conversion.readers.scribblebench import find_raw_dataset
@@ -17,11 +18,15 @@ from scribble_conversion.splits import RANDOM
 from scribble_conversion.summary import summarise
 from scribble_conversion.target import choose_target
 
+EXAMPLE = "--data nnUNet_raw/Dataset201_KiTS -d 30 -n KiTSscribbles"
+
 
 def add_parser(formats: Any) -> None:
     """Add the format to the sub-parsers of the command line."""
-    parser = formats.add_parser(
+    parser = add_command(
+        formats,
         "scribblebench",
+        EXAMPLE,
         aliases=["nnunet"],
         help="an nnU-Net raw dataset with scribbles, such as ScribbleBench's, whose ignore label has to be put right",
         description="Make a new dataset from an nnU-Net raw dataset with scribbles in labelsTr: unlabelled voxels "

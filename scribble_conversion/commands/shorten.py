@@ -7,14 +7,19 @@ from typing import Any
 
 from scribble_conversion.commands.common import add_common
 from scribble_conversion.commands.drawing import OWN_ELSE_RANDOM, add_drawing, axis_of, check_drawing, convert_drawn
+from scribble_conversion.commands.help import add_command
 from scribble_conversion.generation import Shortening, shorten_scribbles
 from scribble_conversion.readers.converted import find_converted
+
+EXAMPLE = "--dataset 27 --fraction 0.25 -d 33"
 
 
 def add_parser(formats: Any) -> None:
     """Add the command to the sub-parsers of the command line."""
-    parser = formats.add_parser(
+    parser = add_command(
+        formats,
         "shorten",
+        EXAMPLE,
         help="shorten the scribbles of a dataset",
         description="Make a dataset with shorter scribbles from an nnU-Net raw dataset with scribbles: of every "
         "stroke, slice by slice, one contiguous piece is kept at full width. Dense labels, test set and split are "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scribble_conversion.commands.common import add_common, options_of
+from scribble_conversion.commands.help import add_command
 from scribble_conversion.conversion import Options, convert
 from scribble_conversion.patients import PatientList
 from scribble_conversion.readers.wsl4mis import STRUCTURES, Form, opened_wsl4mis
@@ -15,12 +16,16 @@ from scribble_conversion.source import Case
 from scribble_conversion.summary import summarise
 from scribble_conversion.target import choose_target
 
+EXAMPLE = "--data ACDC_training_slices --images ACDC/training -d 28"
+
 
 def add_parser(formats: Any) -> None:
     """Add the format to the sub-parsers of the command line."""
     default = Form()
-    parser = formats.add_parser(
+    parser = add_command(
+        formats,
         "wsl4mis",
+        EXAMPLE,
         help="HDF5 slices or volumes as WSL4MIS and its successors read them",
         description="Convert HDF5 files as WSL4MIS has them: <case>_slice_<number>.h5 per slice or <case>.h5 per "
         "volume, with the datasets image, scribble and label.",
@@ -30,14 +35,15 @@ def add_parser(formats: Any) -> None:
         "--images",
         type=Path,
         metavar="DIR",
-        help="folder with the original images (<case>.nii.gz), which geometry and intensities are taken from",
+        help="folder with the original images (<case>.nii.gz), which geometry and intensities are "
+        "taken from (default: none)",
     )
     parser.add_argument(
         "--spacing",
         type=float,
         nargs=3,
         metavar=("X", "Y", "Z"),
-        help="voxel size in mm (columns, rows, slices), where the original images are not at hand",
+        help="voxel size in mm (columns, rows, slices), needed where --images is not given (default: none)",
     )
     parser.add_argument(
         "--labels",
@@ -50,8 +56,8 @@ def add_parser(formats: Any) -> None:
         "--unlabelled-value",
         type=int,
         default=default.unlabelled,
-        metavar="CODE",
-        help="code of unlabelled pixels in the dataset scribble (default: %(default)s)",
+        metavar="N",
+        help="the value of unlabelled pixels in the dataset scribble (default: %(default)s)",
     )
     parser.add_argument(
         "--channel",

@@ -133,9 +133,8 @@ def _check_place(path: Path, image: sitk.Image) -> None:
 
 def refuse_geometry(path: Path, what: str, values: npt.ArrayLike) -> NoReturn:
     """Raise the ``UserError`` for a spacing, origin or direction that cannot be."""
-    raise UserError(
-        f"{path} has the {what} {tuple(round(float(value), 6) for value in np.ravel(values))} in its header; correct the header or export it again"
-    )
+    told = tuple(round(float(value), 6) for value in np.ravel(values))
+    raise UserError(f"{path} has the {what} {told} in its header; correct the header or export it again")
 
 
 def require_finite(array: npt.NDArray[np.generic], path: Path) -> None:
