@@ -90,7 +90,7 @@ def choose_target(identifier: int, name: str, overwrite: bool) -> Target:
     raw, preprocessed = folders["nnUNet_raw"], folders["nnUNet_preprocessed"]
     assert raw is not None and preprocessed is not None
     target = Target(identifier, full_name, raw / full_name, preprocessed / full_name, overwrite)
-    if any(next(folder.glob(f"{target.hidden}_*"), None) for folder in (raw, preprocessed)):
+    if any(next(folder.glob(f"{target.hidden}[_.]*"), None) for folder in (raw, preprocessed)):
         with suppress(LockedError, OSError), exclusive(target.lock) as locked:
             if locked:
                 _put_right(target)

@@ -144,7 +144,7 @@ def test_nan(sound: Acdc, check: Lines) -> None:
 
     edit_label(image(sound), spoil)
     assert check() == [
-        f"error: {image(sound)} holds NaN or infinite values; replace them, or leave out the case",
+        f"error: {image(sound)} holds NaN or infinite values (as 32-bit floats); replace them, or leave out the case",
     ]
 
 
