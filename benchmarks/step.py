@@ -118,7 +118,7 @@ def main() -> None:
     with torch.no_grad(), autocast():
         output = dual(images)
     half = args.images // 2
-    output = output._replace(embedding=output.embedding.detach().requires_grad_())
+    output = output._replace(embedding=output.embedding[:half].detach().requires_grad_())
     scribbles = targets[0][:half, 0]
 
     def contrast() -> None:

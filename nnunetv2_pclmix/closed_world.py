@@ -91,7 +91,7 @@ def vouch(
     background, and foreground that reaches its border is in doubt, because the stroke may lie outside.
 
     Args:
-        labels: (N, *grid) class of each voxel as predicted.
+        labels: (K N, *grid) class of each voxel as predicted; K predictions for the same images, one after the other.
         scribbles: (N, *grid) classes of the strokes, ``ignore_label`` elsewhere.
         num_classes: classes C, background 0 included.
         ignore_label: value of unlabelled voxels.
@@ -99,7 +99,7 @@ def vouch(
             holds strokes.
 
     Returns:
-        (N, *grid) labels, and (N, *grid) float, 0 for voxels in doubt and 1 elsewhere.
+        (K N, *grid) labels, and (K N, *grid) float, 0 for voxels in doubt and 1 elsewhere.
     """
     grid = labels.shape[1:]
     stride = [COARSE_STRIDE if size >= FINE_AXIS else 1 for size in grid]
@@ -121,6 +121,9 @@ def vouch(
         whole = (slice(None), *[None] * len(grid))
         coarse_strokes[:, 0] |= _border(coarse_mask.shape[2:], labels.device) & ~has_stroke[whole]
         annotated = annotated | has_stroke
+    predictions = len(labels) // len(scribbles)
+    coarse_strokes = coarse_strokes.repeat(predictions, *[1] * (labels.ndim))
+    annotated = annotated.repeat(predictions)
     vouched = grow_from_seeds(coarse_strokes, coarse_mask, 2 * max(coarse_mask.shape[2:]))
     place = _coarse_place(grid, stride, coarse_mask.shape[2:], labels.device)
     in_coarse = coarse_mask.shape[2:].numel()

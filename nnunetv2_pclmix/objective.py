@@ -278,11 +278,9 @@ class PCLMixObjective:
             certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= self._threshold(progress)
             weights = [certain.float()] * 2
         if self.config.closed_world:
-            vouched = [
-                vouch(each, scribbles, self.space.num_labels, self.space.ignore_label, annotated) for each in labels
-            ]
-            labels = [each for each, _ in vouched]
-            weights = [weight * sure for weight, (_, sure) in zip(weights, vouched, strict=True)]
+            both, sure = vouch(torch.cat(labels), scribbles, self.space.num_labels, self.space.ignore_label, annotated)
+            labels = list(both.chunk(2))
+            weights = [weight * each for weight, each in zip(weights, sure.chunk(2), strict=True)]
         mixed_labels, mixed_weights = (
             apply_mix(inside[:, None], mix, outside[:, None])[:, 0] for inside, outside in (labels, weights)
         )

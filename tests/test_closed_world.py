@@ -91,3 +91,12 @@ def test_strokes_in_the_patch_decide_as_without_the_note():
     labels, scribbles = _scene()
     alone, noted = vouch(labels, scribbles, 4, IGNORE), vouch(labels, scribbles, 4, IGNORE, torch.tensor([True]))
     assert all(torch.equal(a, b) for a, b in zip(alone, noted, strict=True))
+
+
+def test_several_predictions_for_the_same_strokes():
+    labels, scribbles = _scene()
+    other = torch.roll(labels, 5, 2)
+    both = vouch(torch.cat([labels, other]), scribbles, 4, IGNORE, torch.tensor([True]))
+    alone = [vouch(each, scribbles, 4, IGNORE) for each in (labels, other)]
+    for together, apart in zip(both, zip(*alone, strict=True), strict=True):
+        assert torch.equal(together, torch.cat(apart))

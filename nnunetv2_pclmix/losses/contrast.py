@@ -114,7 +114,8 @@ class _InfoNCE(torch.autograd.Function):
         own = scores[rows, labels]  # (A, K)
         positive = filled[labels]
         # the largest negative is taken off, so that the exponentials that are summed stay in range
-        scores.masked_fill_(~filled, -math.inf)
+        if filled.is_cuda or not filled.all():  # looking is free on the CPU, but a GPU would be waited for
+            scores.masked_fill_(~filled, -math.inf)
         per_class = scores.amax(2)
         per_class[rows, labels] = -math.inf
         largest = per_class.amax(1, keepdim=True).clamp(min=torch.finfo(scores.dtype).min)

@@ -63,7 +63,7 @@ class SwinDecoder(nn.Module):
         def swin_stage(stage: int) -> nn.Module:
             width = widths[stage]
             if total[stage].max() < attention_stride:
-                return nn.GELU()
+                return nn.LeakyReLU(inplace=True)  # the planned networks' own, and cheaper than GELU
             return BasicLayer(
                 width, depth, width // head_dimension, (window_size,) * dim, [drop_path] * depth, qkv_bias=True
             )
