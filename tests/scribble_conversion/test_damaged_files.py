@@ -265,7 +265,7 @@ HDF5: dict[str, tuple[Damage, str]] = {
     "with a fraction": (_h5(scribble=PLANE + 0.5), "no integers (0.5)"),
     "with an undeclared code": (_h5(scribble=PLANE + 77), "label values 77"),
     "of 27 billion pixels": (
-        _h5(image=lambda file: file.create_dataset("image", (30000, 30000, 30000), chunks=(10, 10, 10))),
+        _h5(image=lambda file: file.create_dataset("image", (30000, 30000, 30000), "f4", chunks=(10, 10, 10))),
         "more than this machine's memory",
     ),
     "with an image that links to itself": (
