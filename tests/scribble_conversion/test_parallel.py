@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +33,52 @@ def test_results_come_in_the_order_of_the_jobs(processes: int) -> None:
 def test_a_worker_that_dies_is_told() -> None:
     with pytest.raises(UserError, match="a worker process died"):
         run_all(_die_at_two, [1, 2, 3, 4], 2, "dying")
+
+
+def _note_and_sleep(folder: str) -> None:
+    Path(folder, str(os.getpid())).touch()
+    time.sleep(60)
+
+
+def _runs(process: int) -> bool:
+    """Whether a process is there and has not ended; one that nobody has waited for yet counts as ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom scribble_conversion.parallel import run_all\n"
+        "from tests.scribble_conversion.test_parallel import _note_and_sleep\n"
+        "if __name__ == '__main__':\n    run_all(_note_and_sleep, [sys.argv[1]] * 4, 2, 'sleeping')\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    folder = tmp_path / "workers"
+    folder.mkdir()
+    repository = Path(__file__).parents[2]
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "script.py"), str(folder)],
+        cwd=repository,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+    )
+    end = time.monotonic() + 60
+    while len(list(folder.iterdir())) < 2 and time.monotonic() < end:
+        time.sleep(0.1)
+    workers = [int(file.name) for file in folder.iterdir()]
+    assert len(workers) == 2
+    assert all(map(_runs, workers))
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    end = time.monotonic() + 15
+    while any(map(_runs, workers)) and time.monotonic() < end:
+        time.sleep(0.1)
+    left = [worker for worker in workers if _runs(worker)]
+    for worker in left:
+        os.kill(worker, signal.SIGKILL)
+    assert not left
 
 
 @pytest.mark.parametrize(
