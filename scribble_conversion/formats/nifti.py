@@ -19,6 +19,7 @@ from scribble_conversion.console import UserError
 from scribble_conversion.formats.volume import (
     all_finite,
     quiet_logger,
+    quiet_sitk,
     read_with_sitk,
     refuse_geometry,
     refuse_infinite,
@@ -97,12 +98,24 @@ def write_label(array: npt.NDArray[np.uint8], image: Path, target: Path) -> None
         array: labels, axes (z, y, x) as SimpleITK's arrays have them.
         image: the NIfTI file whose geometry it has.
         target: the ``.nii.gz`` file to write.
+
+    Raises:
+        UserError: if nobody could read the geometry once it is written.
     """
     original = _load(image)
     header = original.header.copy()
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
     type(original)(array.transpose(2, 1, 0), None, header).to_filename(target)
+    # a damaged header may be read, but not once it has been written again
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(target))
+    try:
+        with quiet_sitk():
+            reader.ReadImageInformation()
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].removeprefix("ITK ERROR: ")
+        raise UserError(f"{image} has a damaged geometry ({reason}); download or export it again") from error
 
 
 def _scan(path: Path) -> tuple[int, bool]:
