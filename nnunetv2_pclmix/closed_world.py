@@ -41,15 +41,11 @@ def grow_from_seeds(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
         (N, C, *grid) bool.
     """
     grown = seeds & mask
-    for step in range(steps):
+    for step in range(1, steps + 1):
+        before, grown = grown, _dilate(grown) & mask
         # asking whether anything still changes would make a GPU wait; on the CPU it costs nothing and saves most steps
-        if not mask.is_cuda and step % CHECK_EVERY == CHECK_EVERY - 1:
-            further = _dilate(grown) & mask
-            if torch.equal(further, grown):
-                break
-            grown = further
-        else:
-            grown = _dilate(grown) & mask
+        if not mask.is_cuda and step % CHECK_EVERY == 0 and torch.equal(before, grown):
+            break
     return grown
 
 

@@ -64,6 +64,23 @@ def add_common(parser: argparse.ArgumentParser, default_name: str, default_split
     )
 
 
+def add_raw_dataset(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that read an nnU-Net raw dataset with scribbles."""
+    parser.add_argument(
+        "--unlabelled-value",
+        type=int,
+        metavar="N",
+        help="the value of unlabelled voxels in labelsTr (default: the highest that occurs there)",
+    )
+    parser.add_argument(
+        "--case-pattern",
+        default="",
+        metavar="PATTERN",
+        help="how the cases are named, so that splits go by patient, e.g. {patient}_{case} (default: "
+        "{patient}_frame{case} if all are named so, else every case is a patient)",
+    )
+
+
 def options_of(args: argparse.Namespace) -> Options:
     """Return what the user decided with the options of ``add_common``."""
     return Options(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scribble_conversion.commands.common import add_common, options_of
+from scribble_conversion.commands.common import add_common, add_raw_dataset, options_of
 from scribble_conversion.commands.help import add_command
 from scribble_conversion.conversion import convert
 from scribble_conversion.readers.raw_source import preprocessed_folder, source_of
@@ -40,19 +40,7 @@ def add_parser(formats: Any) -> None:
         metavar="DIR",
         help="dataset folder with imagesTr and labelsTr, and labelsTr_dense, imagesTs, labelsTs where there are any",
     )
-    parser.add_argument(
-        "--unlabelled-value",
-        type=int,
-        metavar="N",
-        help="the value of unlabelled voxels in labelsTr (default: the highest that occurs there)",
-    )
-    parser.add_argument(
-        "--case-pattern",
-        default="",
-        metavar="PATTERN",
-        help="how the cases are named, so that splits go by patient, e.g. {patient}_{case} (default: "
-        "{patient}_frame{case} if all are named so, else every case is a patient)",
-    )
+    add_raw_dataset(parser)
     add_common(parser, default_name="Scribbles", default_split=RANDOM)
     parser.set_defaults(run=_run)
 

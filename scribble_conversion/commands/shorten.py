@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from scribble_conversion.commands.common import add_common
+from scribble_conversion.commands.common import add_common, add_raw_dataset
 from scribble_conversion.commands.drawing import OWN_ELSE_RANDOM, add_drawing, axis_of, check_drawing, convert_drawn
 from scribble_conversion.commands.help import add_command
 from scribble_conversion.generation import Shortening, shorten_scribbles
@@ -28,19 +28,7 @@ def add_parser(formats: Any) -> None:
     parser.add_argument(
         "--dataset", required=True, metavar="DIR_OR_ID", help="nnU-Net raw dataset with scribbles, its folder or id"
     )
-    parser.add_argument(
-        "--unlabelled-value",
-        type=int,
-        metavar="N",
-        help="the value of unlabelled voxels in labelsTr (default: the highest that occurs there)",
-    )
-    parser.add_argument(
-        "--case-pattern",
-        default="",
-        metavar="PATTERN",
-        help="how the cases are named, so that splits go by patient, e.g. {patient}_{case} (default: "
-        "{patient}_frame{case} if all are named so, else every case is a patient)",
-    )
+    add_raw_dataset(parser)
     add_drawing(parser, "how much of each stroke is kept, e.g. 0.25 for a quarter of its length", None)
     add_common(parser, default_name="ShortenedScribbles", default_split=OWN_ELSE_RANDOM)
     parser.set_defaults(run=_run)
