@@ -4,12 +4,14 @@ python -m benchmarks.accuracy plan  benchmarks/accuracy/grids/mini.toml -d 127 -
 python -m benchmarks.accuracy run   benchmarks/accuracy/grids/mini.toml -d 127 --dense-dataset 128 --jobs 2
 python -m benchmarks.accuracy judge accuracy_runs/mini --references labelsTr_dense
 python -m benchmarks.accuracy table accuracy_runs/mini
+python -m benchmarks.accuracy errors accuracy_runs/mini --row "PCLMix default" --group ED=frame01
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -52,7 +54,20 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("output", type=Path)
     judge.add_argument("--again", action="store_true", help="judge also what is judged already")
     judge.set_defaults(run=_judge)
-    for command in (run, judge):
+    errors = commands.add_parser("errors", help="show where the errors of judged trainings lie, and their worst cases")
+    errors.add_argument("output", type=Path)
+    errors.add_argument("--row", required=True, metavar="NAME", help="row of the grid")
+    errors.add_argument("--seed", type=int, help="default: the first that is judged")
+    errors.add_argument(
+        "--group",
+        action="append",
+        default=[],
+        metavar="NAME=REGEX",
+        help="show the cases whose names hold the expression also by themselves; repeatable",
+    )
+    errors.add_argument("--worst", type=_positive, default=6, metavar="N", help="cases to draw (default: 6)")
+    errors.set_defaults(run=_errors)
+    for command in (run, judge, errors):
         command.add_argument(
             "--references",
             type=Path,
@@ -62,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     table = commands.add_parser("table", help="write the tables and plots of what is judged")
     table.add_argument("output", type=Path)
     table.set_defaults(run=_table)
-    for command in (plan, run, judge, table):
+    for command in (plan, run, judge, table, errors):
         command.add_argument(
             "--any-code",
             action="store_true",
@@ -148,11 +163,7 @@ def _judge(args: argparse.Namespace) -> int:
     from benchmarks.accuracy.jobs import read_plan, run_folder
 
     plan = read_plan(args.output)
-    references = find_references(args.references, plan["dataset_name"])
-    if references is None:
-        raise UserError(
-            f"there is no labelsTr_dense of {plan['dataset_name']} in nnUNet_raw; name it with --references"
-        )
+    references = _references_for(args.references, plan["dataset_name"])
     folders = [run_folder(args.output, job["run"], args.any_code) for job in plan["jobs"]]
     counts = judge_all(folders, references, args.again)
     print(f"{counts['judged']} trainings judged, {counts['untrained']} not trained yet")
@@ -170,6 +181,39 @@ def _table(args: argparse.Namespace) -> int:
     if missing:
         print(f"{missing} of {len(states)} trainings are not judged yet")
     return 0
+
+
+def _errors(args: argparse.Namespace) -> int:
+    from benchmarks.accuracy.inspect_run import inspect_run
+    from benchmarks.accuracy.jobs import read_plan, run_folder
+
+    plan = read_plan(args.output)
+    groups = {}
+    for entry in args.group:
+        name, equals, pattern = entry.partition("=")
+        if not (name and equals and pattern):
+            raise UserError(f"expected --group NAME=REGEX, got {entry!r}")
+        groups[name] = pattern
+    references = _references_for(args.references, plan["dataset_name"])
+    jobs = [j for j in plan["jobs"] if j["row"] == args.row and args.seed in (None, j["seed"])]
+    if not jobs:
+        raise UserError(f"{args.output} has no row '{args.row}'; it has {', '.join({j['row'] for j in plan['jobs']})}")
+    judged = [(j, f) for j in jobs if (f := run_folder(args.output, j["run"], args.any_code)).state() == JUDGED]
+    if not judged:
+        raise UserError(f"no training of row '{args.row}' is judged yet; run or judge it first")
+    job, folder = judged[0]
+    name = re.sub(r"\W+", "_", f"{job['table']}_{args.row}_seed{job['seed']}")
+    for file in inspect_run(folder, references, groups, args.output / "errors" / name, args.worst):
+        if file is not None:
+            print(f"Written: {file}")
+    return 0
+
+
+def _references_for(given: Path | None, dataset_name: str) -> Path:
+    references = find_references(given, dataset_name)
+    if references is None:
+        raise UserError(f"there is no labelsTr_dense of {dataset_name} in nnUNet_raw; name it with --references")
+    return references
 
 
 def _write(output: Path, any_code: bool) -> None:

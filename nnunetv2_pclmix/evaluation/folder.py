@@ -50,7 +50,7 @@ def evaluate_folder(
     Raises:
         UserError: a folder or file is missing, two files do not lie on one grid, or a file holds unknown labels.
     """
-    structures, ignore_label = _structures_of(labels, ignore_label)
+    structures, ignore_label = structures_of(labels, ignore_label)
     predicted = _files_by_case(predictions, file_ending, "predictions")
     dense = _files_by_case(references, file_ending, "references")
     lonely = sorted(predicted.keys() - dense.keys())
@@ -68,7 +68,7 @@ def evaluate_folder(
     return DenseEvaluation(tuple(cases), tuple(structures), unpredicted)
 
 
-def _structures_of(
+def structures_of(
     labels: Mapping[str, LabelValue], ignore_label: int | None
 ) -> tuple[dict[str, LabelValue], int | None]:
     """Split nnU-Net's label names into the structures to be judged and the ignore label."""
