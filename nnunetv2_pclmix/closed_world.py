@@ -1,13 +1,14 @@
-"""Pseudo-labels that no stroke vouches for.
+"""What strokes say of voxels without a stroke.
 
-Who scribbles an image draws a stroke in every structure in it. So a region that the network calls a structure, but
-that is connected to no stroke, is not that structure: the false islands far from the organ, which a partial loss never
-sees, are caught by this. Not in the paper.
+Who scribbles an image draws a stroke in every structure in it. So a structure without a stroke is not in the image, and
+a region that the network calls a structure, but that is connected to no stroke, is not that structure: the false
+islands far from the organ, which a partial loss never sees, are caught by this. Not in the paper.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,19 @@ from torch import Tensor
 COARSE_STRIDE = 4  # connectivity is followed on a coarser grid, which also forgives gaps of a few voxels
 CHECK_EVERY = 8
 FINE_AXIS = 32  # axes shorter than this, such as the slices of a thick volume, are not coarsened
+
+
+class Strokes(NamedTuple):
+    """What the loader knows of the images that a batch of B patches is from.
+
+    Attributes:
+        annotated: (B,) bool; whether somebody scribbled the image.
+        present: (B, structures) bool; which structures (foreground classes, or regions) have a stroke in it. All of
+            them where nobody scribbled the image, because then nothing is known.
+    """
+
+    annotated: Tensor
+    present: Tensor
 
 
 def _dilate(mask: Tensor) -> Tensor:

@@ -58,9 +58,12 @@ class PCLMixConfig:
     mix_consistency_ramp: float = 0.4  # length of the ramp; published: 0, full strength from the first step
     mix_consistency_dice: float = 1.0  # weight of Dice beside cross-entropy, for rare classes; published: 0
     mix_consistency_certain_only: bool = False  # leave uncertain pseudo-labels out; published: False
-    # regions that no stroke vouches for are no structures (closed_world.py); turn it off where annotators left
-    # structures without a stroke in images that they scribbled. published: False
+
+    # Closed world: what no stroke vouches for is no structure (closed_world.py), in the pseudo-labels, and by a loss of
+    # its own from the first step on. Turn it off where annotators left structures without a stroke in images that they
+    # scribbled. published: False
     closed_world: bool = True
+    closed_world_weight: float = 1.0
 
     # Cross-decoder consistency
     decoder_consistency_weight: float = 1.0

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nnunetv2_pclmix.losses.consistency import pseudo_label_cross_entropy, pseudo_region_cross_entropy
+from nnunetv2_pclmix.losses.possible import possible_classes_loss, possible_regions_loss
 from nnunetv2_pclmix.pseudo_label import classes_of, entropy, largest_binary_entropy
 
 
@@ -21,10 +22,12 @@ class LabelSpace(ABC):
     Attributes:
         num_labels: label values C, background included, the ignore label not.
         ignore_label: value of unlabelled voxels.
+        first_structure: the first channel that stands for a structure: 1 behind background, else 0.
     """
 
     num_labels: int
     ignore_label: int
+    first_structure: int
 
     @abstractmethod
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -51,6 +54,38 @@ class LabelSpace(ABC):
         """Scalar loss of (N, channels, *grid) logits against (N, *grid) labels, all of them known."""
 
     @abstractmethod
+    def possible_loss(self, logits: Tensor, possible: Tensor) -> Tensor:
+        """Scalar loss of (N, channels, *grid) logits of which one knows what they may be, see ``possible``."""
+
+    def only_present(self, logits: Tensor, present: Tensor) -> Tensor:
+        """(N, channels, *grid) logits with those of absent structures out of the running.
+
+        Args:
+            logits: of any type.
+            present: (N, structures) bool, structures in the order of their channels.
+        """
+        whole = (..., *[None] * (logits.ndim - 2))
+        return logits.masked_fill(~self._present_channels(present)[whole], float("-inf"))
+
+    def possible(self, present: Tensor, islands: Tensor) -> Tensor:
+        """(N, channels, *grid) bool; what each voxel may be: a present structure, and none on an island.
+
+        Args:
+            present: (N, structures) bool.
+            islands: (N, *grid) bool; voxels that belong to no structure.
+        """
+        whole = (..., *[None] * (islands.ndim - 1))
+        channels = self._present_channels(present)
+        possible = channels[whole].expand(*channels.shape, *islands.shape[1:]).clone()
+        possible[:, self.first_structure :] &= ~islands[:, None]
+        return possible
+
+    def _present_channels(self, present: Tensor) -> Tensor:
+        """(N, structures) -> (N, channels) bool."""
+        background = present.new_ones(len(present), self.first_structure)
+        return torch.cat([background, present], 1)
+
+    @abstractmethod
     def members(self, labels: Tensor) -> Tensor:
         """(N, *grid) labels, all of them known -> (N, channels, *grid) float, 1 where the channel applies."""
 
@@ -62,6 +97,8 @@ class ClassSpace(LabelSpace):
         num_labels: classes C, background included.
         ignore_label: value of unlabelled voxels.
     """
+
+    first_structure = 1
 
     def __init__(self, num_labels: int, ignore_label: int) -> None:
         self.num_labels, self.ignore_label = num_labels, ignore_label
@@ -84,6 +121,9 @@ class ClassSpace(LabelSpace):
     def cross_entropy(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
         return pseudo_label_cross_entropy(_at_least_float32(logits), labels, weights)
 
+    def possible_loss(self, logits: Tensor, possible: Tensor) -> Tensor:
+        return possible_classes_loss(_at_least_float32(logits), possible)
+
     def members(self, labels: Tensor) -> Tensor:
         shape = (len(labels), self.num_labels, *labels.shape[1:])
         return torch.zeros(shape, device=labels.device).scatter_(1, labels[:, None], 1.0)
@@ -101,6 +141,8 @@ class RegionSpace(LabelSpace):
         num_labels: label values C, background included.
         ignore_label: value of unlabelled voxels, C or above.
     """
+
+    first_structure = 0
 
     def __init__(
         self, regions: Sequence[int | Sequence[int]], class_order: Sequence[int], num_labels: int, ignore_label: int
@@ -142,6 +184,9 @@ class RegionSpace(LabelSpace):
 
     def cross_entropy(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
         return pseudo_region_cross_entropy(_at_least_float32(logits), self._maps(labels)[:, :-1], weights)
+
+    def possible_loss(self, logits: Tensor, possible: Tensor) -> Tensor:
+        return possible_regions_loss(_at_least_float32(logits), possible)
 
     def members(self, labels: Tensor) -> Tensor:
         return self._maps(labels)[:, :-1].float()

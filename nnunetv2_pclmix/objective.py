@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nnunetv2_pclmix.closed_world import vouch
+from nnunetv2_pclmix.closed_world import Strokes, vouch
 from nnunetv2_pclmix.config import PCLMixConfig
 from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix, sample_nearest
 from nnunetv2_pclmix.label_space import LabelSpace
@@ -30,6 +30,8 @@ TERMS = (
     "mix_consistency_auxiliary",
     "decoder_consistency",
     "contrast",
+    "closed_world_main",
+    "closed_world_auxiliary",
 )
 
 
@@ -51,6 +53,20 @@ class StepResult(NamedTuple):
     queue_valid: Tensor
     pseudo_counts: Tensor
     scribble_counts: Tensor
+
+
+class PseudoLabels(NamedTuple):
+    """What both decoders say of the patches, the main one first, sorted out by the strokes.
+
+    Attributes:
+        labels: (B, *grid) each.
+        weights: (B, *grid) each, how much they count; None for one everywhere.
+        islands: (B, *grid) bool each, voxels taken for a structure where no stroke is; None without closed world.
+    """
+
+    labels: list[Tensor]
+    weights: list[Tensor] | None
+    islands: list[Tensor] | None
 
 
 class PatchResult(NamedTuple):
@@ -95,6 +111,7 @@ def term_weights(config: PCLMixConfig, progress: float) -> dict[str, float]:
     mix = config.mix_consistency_weight * gaussian_ramp(
         progress, config.mix_consistency_start, config.mix_consistency_ramp
     )
+    closed_world = config.closed_world_weight if config.closed_world else 0.0
     return {
         "supervised_main": config.original_weight,
         "supervised_main_mixed": config.mixed_weight,
@@ -105,6 +122,8 @@ def term_weights(config: PCLMixConfig, progress: float) -> dict[str, float]:
         "decoder_consistency": config.decoder_consistency_weight
         * gaussian_ramp(progress, config.decoder_consistency_start, config.decoder_consistency_ramp),
         "contrast": config.contrast_weight * power_ramp(progress, config.contrast_start, config.contrast_exponent),
+        "closed_world_main": closed_world,
+        "closed_world_auxiliary": config.auxiliary_weight * closed_world,
     }
 
 
@@ -145,7 +164,7 @@ class PCLMixObjective:
         mix: Mix,
         progress: float,
         rng: np.random.Generator,
-        annotated: Tensor | None = None,
+        strokes: Strokes | None = None,
     ) -> StepResult:
         """All terms for a batch of B patches followed by their B mixed twins.
 
@@ -155,7 +174,7 @@ class PCLMixObjective:
             mix: how the twins were put together.
             progress: fraction of the training done.
             rng: source of the coin flips.
-            annotated: (B,) bool, whether each patch is from an image with strokes; None: those that hold strokes are.
+            strokes: what is known of the images that the patches are from; None: no more than the patches show.
 
         Returns:
             The loss and what goes with it.
@@ -165,7 +184,7 @@ class PCLMixObjective:
         halves = zip(main, output.auxiliary.chunk(2), output.embedding.chunk(2), strict=True)
         patches, twins = (DualOutput(list(m), g, e) for m, g, e in halves)
         target, target_mixed = zip(*(t.chunk(2) for t in targets), strict=True)
-        first = self.on_patches(patches, target, mix, progress, rng, annotated)
+        first = self.on_patches(patches, target, mix, progress, rng, strokes)
         second = self.on_twins(twins, target_mixed, first, progress)
         return self.whole(first, second)
 
@@ -176,12 +195,14 @@ class PCLMixObjective:
         mix: Mix,
         progress: float,
         rng: np.random.Generator,
-        annotated: Tensor | None = None,
+        strokes: Strokes | None = None,
     ) -> PatchResult:
         """The share of the B patches in the loss, and the pseudo-labels of their twins; as ``__call__``."""
         main, auxiliary = output.main[0], output.auxiliary
         scribbles = targets[0][:, 0]
-        pseudo_labels, weights = self._mixed_pseudo_labels(main, auxiliary, scribbles, mix, progress, rng, annotated)
+        pseudo = self._pseudo_labels(main, auxiliary, scribbles, progress, strokes)
+        pseudo_labels, weights = self._mixed(pseudo, mix, rng)
+        closed_world = self._closed_world((main, auxiliary), pseudo.islands, strokes)
         contrast, vectors, valid = self._contrast(main, auxiliary, output.embedding, scribbles, progress)
         target = [self.space.supervised_target(t) for t in targets]
         values = {
@@ -189,6 +210,8 @@ class PCLMixObjective:
             "supervised_auxiliary": self.auxiliary_loss(auxiliary, target[0]),
             "decoder_consistency": self._decoder_consistency(main, auxiliary, None),
             "contrast": contrast,
+            "closed_world_main": closed_world[0],
+            "closed_world_auxiliary": closed_world[1],
         }
         return PatchResult(
             self._weighted(values, progress),
@@ -256,36 +279,56 @@ class PCLMixObjective:
         return mean_squared_difference(probabilities[0], probabilities[1])
 
     @torch.no_grad()
-    def _mixed_pseudo_labels(
-        self,
-        main: Tensor,
-        auxiliary: Tensor,
-        scribbles: Tensor,
-        mix: Mix,
-        progress: float,
-        rng: np.random.Generator,
-        annotated: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Pseudo-labels (B, *grid) of the twins, and weights of those that count less.
+    def _pseudo_labels(
+        self, main: Tensor, auxiliary: Tensor, scribbles: Tensor, progress: float, strokes: Strokes | None
+    ) -> PseudoLabels:
+        decoders = [main, auxiliary]
+        weights = None
+        if self.config.mix_consistency_certain_only:
+            certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= self._threshold(progress)
+            weights = [certain.float()] * 2
+        if not self.config.closed_world:
+            return PseudoLabels([self.space.labels_of_logits(logits) for logits in decoders], weights, None)
+        if strokes is not None:
+            decoders = [self.space.only_present(logits, strokes.present) for logits in decoders]
+        predicted = torch.cat([self.space.labels_of_logits(logits) for logits in decoders])
+        annotated = None if strokes is None else strokes.annotated
+        vouched, sure = vouch(predicted, scribbles, self.space.num_labels, self.space.ignore_label, annotated)
+        known = scribbles != self.space.ignore_label
+        labels = [torch.where(known, scribbles.long(), each) for each in vouched.chunk(2)]
+        sure_of = [torch.where(known, 1.0, each) for each in sure.chunk(2)]
+        if weights is not None:
+            sure_of = [weight * each for weight, each in zip(weights, sure_of, strict=True)]
+        return PseudoLabels(labels, sure_of, list((vouched != predicted).chunk(2)))
+
+    def _mixed(self, pseudo: PseudoLabels, mix: Mix, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
+        """Pseudo-labels (B, *grid) of the twins, and their weights.
 
         One decoder speaks inside the boxes and the other outside, by a coin flip per batch. Because a mask is 0 or 1,
         the argmax of the mixed predictions is the mix of the argmaxes, which is what is computed.
         """
-        first, second = (main, auxiliary) if rng.random() < 0.5 else (auxiliary, main)
-        labels = [self.space.labels_of_logits(first), self.space.labels_of_logits(second)]
-        weights = [torch.ones_like(scribbles, dtype=torch.float32)] * 2
-        if self.config.mix_consistency_certain_only:
-            certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= self._threshold(progress)
-            weights = [certain.float()] * 2
-        if self.config.closed_world:
-            both, sure = vouch(torch.cat(labels), scribbles, self.space.num_labels, self.space.ignore_label, annotated)
-            labels = list(both.chunk(2))
-            weights = [weight * each for weight, each in zip(weights, sure.chunk(2), strict=True)]
-        mixed_labels, mixed_weights = (
-            apply_mix(inside[:, None], mix, outside[:, None])[:, 0] for inside, outside in (labels, weights)
-        )
-        plain = not (self.config.closed_world or self.config.mix_consistency_certain_only)
-        return mixed_labels, None if plain else mixed_weights
+        main_inside = rng.random() < 0.5
+
+        def mixed(of_decoders: list[Tensor]) -> Tensor:
+            inside, outside = of_decoders if main_inside else of_decoders[::-1]
+            return apply_mix(inside[:, None], mix, outside[:, None])[:, 0]
+
+        return mixed(pseudo.labels), None if pseudo.weights is None else mixed(pseudo.weights)
+
+    def _closed_world(
+        self, decoders: Sequence[Tensor], islands: Sequence[Tensor] | None, strokes: Strokes | None
+    ) -> list[Tensor]:
+        """Loss of each decoder for structures where the strokes say that there is none."""
+        if islands is None or not self.config.closed_world_weight:
+            return [logits.new_zeros((), dtype=torch.float32) for logits in decoders]
+        losses = []
+        for logits, each in zip(decoders, islands, strict=True):
+            if strokes is None:
+                present = each.new_ones(len(each), logits.shape[1] - self.space.first_structure)
+            else:
+                present = strokes.present
+            losses.append(self.space.possible_loss(logits, self.space.possible(present, each)))
+        return losses
 
     def _threshold(self, progress: float) -> float:
         return entropy_threshold(progress, self.config.uncertainty_start)

@@ -23,9 +23,10 @@ from torch import distributed as dist
 from torch._dynamo import OptimizedModule
 
 from nnunetv2_pclmix import checkpoint, monitoring
+from nnunetv2_pclmix.closed_world import Strokes
 from nnunetv2_pclmix.config import config_from_plans
 from nnunetv2_pclmix.dataloading.factory import start_augmenters
-from nnunetv2_pclmix.dataloading.loader import PCLMixDataLoader, mix_of_batch
+from nnunetv2_pclmix.dataloading.loader import PCLMixDataLoader, mix_of_batch, strokes_of_batch
 from nnunetv2_pclmix.dataloading.mix import Mix
 from nnunetv2_pclmix.dataloading.sampling import SUPERVISION, case_probabilities, supervision_of
 from nnunetv2_pclmix.dataloading.transforms import outside_becomes_ignore
@@ -272,13 +273,13 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
 
     def train_step(self, batch: dict) -> dict:
         mix = mix_of_batch(batch)
-        annotated = batch["annotated"].to(self.device, non_blocking=True)
+        strokes = Strokes(*(known.to(self.device, non_blocking=True) for known in strokes_of_batch(batch)))
         data = batch["data"].to(self.device, non_blocking=True)
         target = batch["target"] if isinstance(batch["target"], list) else [batch["target"]]
         target = [t.to(self.device, non_blocking=True) for t in target]
         self.optimizer.zero_grad(set_to_none=True)
         step = self._step_in_two_passes if self._two_passes else self._step_in_one_pass
-        result = step(data, target, mix, annotated)
+        result = step(data, target, mix, strokes)
         if self._update_weights():
             self._enqueue(result)
         self._step_in_epoch += 1
@@ -287,20 +288,20 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
     def _autocast(self) -> Any:
         return autocast("cuda") if self.device.type == "cuda" else dummy_context()
 
-    def _step_in_one_pass(self, data: Tensor, target: list[Tensor], mix: Mix, annotated: Tensor) -> StepResult:
+    def _step_in_one_pass(self, data: Tensor, target: list[Tensor], mix: Mix, strokes: Strokes) -> StepResult:
         """Gradients of a step from one forward of patches and twins together."""
         with self._autocast():
-            result = self.objective(self.network(data), target, mix, self.progress, self.rng, annotated)
+            result = self.objective(self.network(data), target, mix, self.progress, self.rng, strokes)
         self._backward(result.loss)
         return result
 
-    def _step_in_two_passes(self, data: Tensor, target: list[Tensor], mix: Mix, annotated: Tensor) -> StepResult:
+    def _step_in_two_passes(self, data: Tensor, target: list[Tensor], mix: Mix, strokes: Strokes) -> StepResult:
         """The same gradients with half of the memory: first the patches, then their twins."""
-        size = len(annotated)
+        size = len(strokes.annotated)
         with self.network.no_sync() if self.is_ddp else nullcontext():
             with self._autocast():
                 patches = self.objective.on_patches(
-                    self.network(data[:size]), [t[:size] for t in target], mix, self.progress, self.rng, annotated
+                    self.network(data[:size]), [t[:size] for t in target], mix, self.progress, self.rng, strokes
                 )
             self._backward(patches.loss)
         with self._autocast():

@@ -70,6 +70,23 @@ def dice_loss(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> fl
     return sum(losses) / len(losses) if losses else 0.0
 
 
+def possible_classes(logits: np.ndarray, possible: np.ndarray) -> float:
+    """Mean over voxels of minus the logarithm of the probability that the class is a possible one."""
+    probabilities, total, count = softmax(logits), 0.0, 0
+    for n, *voxel in voxels(logits[:, 0]):
+        inside = sum(probabilities[(n, c, *voxel)] for c in range(logits.shape[1]) if possible[(n, c, *voxel)])
+        total -= math.log(inside)
+        count += 1
+    return total / count
+
+
+def possible_regions(logits: np.ndarray, possible: np.ndarray) -> float:
+    """Minus the log probability that no impossible region holds the voxel, mean over voxels and regions."""
+    probabilities = sigmoid(logits)
+    impossible = zip(probabilities.flat, possible.flat, strict=True)
+    return -sum(math.log(1 - p) for p, allowed in impossible if not allowed) / logits.size
+
+
 def sigmoid(logits: np.ndarray) -> np.ndarray:
     return np.array([1 / (1 + math.exp(-float(v))) for v in logits.flat]).reshape(logits.shape)
 

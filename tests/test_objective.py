@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from nnunetv2_pclmix.closed_world import Strokes, vouch
 from nnunetv2_pclmix.config import config_from_plans
 from nnunetv2_pclmix.dataloading.mix import draw_mix
 from nnunetv2_pclmix.label_space import ClassSpace, RegionSpace
@@ -63,6 +64,8 @@ def test_published_terms_equal_the_plain_loops(coin, inside, outside):
         "mix_consistency_auxiliary": oracles.weighted_cross_entropy(auxiliary[B:], pseudo, ones),
         "decoder_consistency": oracles.mean_squared_difference(main, auxiliary),
         "contrast": 0.0,  # the queue is empty
+        "closed_world_main": 0.0,  # not in the paper
+        "closed_world_auxiliary": 0.0,
     }
     result = objective(output, targets, mix, 0.5, _Coin(coin))
     for name, value in zip(TERMS, result.terms.tolist(), strict=True):
@@ -70,7 +73,7 @@ def test_published_terms_equal_the_plain_loops(coin, inside, outside):
     weights = {"supervised_main": 1, "supervised_main_mixed": 1, "supervised_auxiliary": 0.4}
     weights |= {"supervised_auxiliary_mixed": 0.4, "mix_consistency_main": 1, "mix_consistency_auxiliary": 0.4}
     weights |= {"decoder_consistency": math.exp(-5 * 0.25), "contrast": 0.1 * 0.5**0.9}
-    total = sum(weights[name] * expected[name] for name in TERMS)
+    total = sum(weight * expected[name] for name, weight in weights.items())
     assert result.loss.item() == pytest.approx(total, rel=1e-5)
 
 
@@ -178,7 +181,7 @@ def test_terms_of_regions_equal_the_plain_loops(preset, coin, inside, outside):
         expected[f"mix_consistency_{name}"] = consistency
     compared = (main, auxiliary) if preset == "published" else (oracles.sigmoid(main), oracles.sigmoid(auxiliary))
     expected["decoder_consistency"] = oracles.mean_squared_difference(*compared)
-    expected["contrast"] = 0.0
+    expected |= {"contrast": 0.0, "closed_world_main": 0.0, "closed_world_auxiliary": 0.0}
     result = objective(output, targets, mix, 0.5, _Coin(coin))
     for name, value in zip(TERMS, result.terms.tolist(), strict=True):
         assert value == pytest.approx(expected[name], rel=1e-5, abs=1e-6), name
@@ -192,3 +195,71 @@ def test_regions_without_any_label_are_zero():
     loss.backward()
     assert loss.item() == 0
     assert (logits.grad == 0).all()
+
+
+def _closed_world_sample(regions: bool = False):
+    """Every decoder predicts what it likes; image 0 lacks structure 2, nobody scribbled image 2."""
+    output, targets, mix = _sample()
+    if regions:
+        output = output._replace(main=[output.main[0][:, :2]], auxiliary=output.auxiliary[:, :2])
+    targets[0][2] = IGNORE
+    targets[0][0][targets[0][0] == 2] = IGNORE
+    present = torch.tensor([[True, False], [True, True], [True, True]])
+    return output, targets, mix, Strokes(torch.tensor([True, True, False]), present)
+
+
+def test_closed_world_terms_equal_the_plain_loops():
+    objective = _objective("default")
+    output, targets, mix, strokes = _closed_world_sample()
+    result = objective(output, targets, mix, 0.0, _Coin(0.1), strokes)
+    for name, logits in (("main", output.main[0]), ("auxiliary", output.auxiliary)):
+        logits = logits.detach()[:B]
+        allowed = logits.clone()
+        allowed[0, 2] = -torch.inf
+        predicted = allowed.argmax(1)
+        vouched, _ = vouch(predicted, targets[0][:B, 0], C, IGNORE, strokes.annotated)
+        possible = np.ones(logits.shape, bool)
+        possible[0, 2] = False
+        possible[:, 1:] &= ~((vouched == 0) & (predicted > 0)).numpy()[:, None]
+        expected = oracles.possible_classes(logits.double().numpy(), possible)
+        assert result.terms[TERMS.index(f"closed_world_{name}")].item() == pytest.approx(expected, rel=1e-5)
+        assert expected > 0.1
+
+
+def test_an_absent_structure_is_no_pseudo_label_and_strokes_stay():
+    objective = _objective("default")
+    output, targets, _, strokes = _closed_world_sample()
+    pseudo = objective._pseudo_labels(output.main[0][:B], output.auxiliary[:B], targets[0][:B, 0], 0.5, strokes)
+    known = targets[0][:B, 0] != IGNORE
+    for labels, weights in zip(pseudo.labels, pseudo.weights, strict=True):
+        assert not (labels[0] == 2).any()
+        assert (labels[2] == 2).any()
+        assert torch.equal(labels[known], targets[0][:B, 0][known])
+        assert (weights[known] == 1).all()
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_the_closed_world_pushes_absent_structures_down_from_the_first_step(regions):
+    config = config_from_plans({"pclmix": {"original_weight": 0.0, "mixed_weight": 0.0, "contrast_weight": 0.0}}, {})
+    space = RegionSpace(REGIONS, ORDER, C, IGNORE) if regions else ClassSpace(C, IGNORE)
+    loss = PartialRegionCrossEntropyLoss() if regions else PartialCrossEntropyLoss(IGNORE)
+    objective = PCLMixObjective(config, space, lambda m, t: loss(m[0], t[0]), loss, MemoryQueue(C, 7, D))
+    output, targets, mix, strokes = _closed_world_sample(regions)
+    output.main[0].retain_grad()
+    result = objective(output, targets, mix, 0.0, _Coin(0.1), strokes)
+    result.loss.backward()
+    gradient = output.main[0].grad
+    absent = 1 if regions else 2
+    assert (gradient[0, absent] > 0).all()
+    weight = term_weights(config, 0.0)
+    assert weight["closed_world_main"] == 1.0
+    assert weight["closed_world_auxiliary"] == 0.4
+
+
+def test_without_notes_the_patches_speak_for_themselves():
+    output, targets, mix = _sample()
+    annotated = (targets[0][:B] != IGNORE).flatten(1).any(1)
+    everything = Strokes(annotated, torch.ones(B, C - 1, dtype=torch.bool))
+    alone = _objective("default")(output, targets, mix, 0.5, _Coin(0.1))
+    noted = _objective("default")(output, targets, mix, 0.5, _Coin(0.1), everything)
+    assert torch.equal(alone.terms, noted.terms)

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import Tensor
 
+from nnunetv2_pclmix.closed_world import Strokes
 from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix, draw_mix
 
 
@@ -18,7 +20,8 @@ class PCLMixDataLoader(nnUNetDataLoader):
     """Draws B patches as nnU-Net does and appends B mixed twins: ``data`` and ``target`` hold 2B images.
 
     The mix travels with the batch as ``mix_partners`` (B, 2) and ``mix_boxes`` (B, dim, 2), see ``Mix``; ``annotated``
-    (B,) tells which patches come from an image (in 2D: a slice) that somebody scribbled, be it outside the patch.
+    (B,) tells which patches come from an image (in 2D: a slice) that somebody scribbled, be it outside the patch, and
+    ``present`` (B, structures) which structures have a stroke there, see ``Strokes``.
 
     With an ignore label nnU-Net centres every patch on a labelled voxel, so that the network never sees the rest of an
     image larger than the patch. The terms that need no labels can be shown it: of the patches that nnU-Net does not
@@ -32,9 +35,14 @@ class PCLMixDataLoader(nnUNetDataLoader):
 
     def __init__(self, *args: Any, box_fraction: float, anywhere_share: float = 0.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.label_manager: LabelManager = args[4] if len(args) > 4 else kwargs["label_manager"]
         self.box_fraction = box_fraction
         self.anywhere_share = anywhere_share
+        manager = self.label_manager
+        structures = manager.foreground_regions if manager.has_regions else manager.foreground_labels
+        self._structures = [tuple(map(int, s)) if isinstance(s, (tuple, list)) else int(s) for s in structures]
         self._annotated: list[bool] = []
+        self._present: list[list[bool]] = []
         self._rng: np.random.Generator | None = None
 
     @property
@@ -57,16 +65,22 @@ class PCLMixDataLoader(nnUNetDataLoader):
             box = super().get_bbox(data_shape, force_fg, class_locations, *args, **kwargs)
         finally:
             self.has_ignore = has_ignore
-        voxels = np.asarray((class_locations or {}).get(self.annotated_classes_key, ()))
-        if self.patch_size_was_2d and len(voxels):
-            voxels = voxels[voxels[:, 1] == box[0][0]]  # columns: channel, then the axes
-        self._annotated.append(len(voxels) > 0)
+        annotated = self._has_stroke(class_locations, self.annotated_classes_key, box[0])
+        self._annotated.append(annotated)
+        self._present.append([not annotated or self._has_stroke(class_locations, s, box[0]) for s in self._structures])
         return box
+
+    def _has_stroke(self, class_locations: dict | None, key: Any, corner: list[int]) -> bool:
+        """Whether the image that a patch is from (in 2D: its slice) has a labelled voxel of a kind."""
+        voxels = np.asarray((class_locations or {}).get(key, ()))
+        if self.patch_size_was_2d and len(voxels):
+            voxels = voxels[voxels[:, 1] == corner[0]]  # columns: channel, then the axes
+        return len(voxels) > 0
 
     def generate_train_batch(self) -> dict[str, Any]:
         """A batch with ``data`` (2B, ...), ``target`` (2B, ...) or a list of them, ``keys``, and the mix."""
         rng = self.rng
-        self._annotated = []
+        self._annotated, self._present = [], []
         with warnings.catch_warnings():
             # an image without labels is no mistake here
             warnings.filterwarnings("ignore", message="Warning! No annotated pixels in image!")
@@ -85,7 +99,22 @@ class PCLMixDataLoader(nnUNetDataLoader):
         batch["target"] = [with_twins(t) for t in target] if isinstance(target, list) else with_twins(target)
         batch["mix_partners"], batch["mix_boxes"] = mix.partners, mix.boxes
         batch["annotated"] = torch.tensor(self._annotated)
+        batch["present"] = torch.tensor(self._present) | self._densely_labelled(batch["target"])[:, None]
         return batch
+
+    def _densely_labelled(self, target: Tensor | list[Tensor]) -> Tensor:
+        """(B,) bool; whether most of a patch is labelled, so that nothing has to be concluded from strokes.
+
+        nnU-Net lists only a sample of the voxels of large structures, which may pass over a slice of a dense label.
+        """
+        full = target[0] if isinstance(target, list) else target
+        patches = full[: len(self._annotated)]
+        return (patches != self.label_manager.ignore_label).flatten(1).float().mean(1) > 0.5
+
+
+def strokes_of_batch(batch: dict[str, Any]) -> Strokes:
+    """What is known of the images that a batch is from."""
+    return Strokes(batch["annotated"], batch["present"])
 
 
 def mix_of_batch(batch: dict[str, Any]) -> Mix:

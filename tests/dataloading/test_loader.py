@@ -104,3 +104,40 @@ def test_a_patch_knows_whether_its_slice_was_scribbled(make_loader):
     assert set(slices) == {0, 1, 2}
     assert loader._annotated == [place == 1 for place in slices]
     assert next(loader)["annotated"].tolist() == [True] * 3  # every slice of the phantoms is scribbled
+
+
+def test_a_patch_knows_which_structures_have_a_stroke_in_its_slice(make_loader):
+    loader = make_loader(anywhere_share=1.0)
+    key = loader.annotated_classes_key
+    locations = {
+        1: np.array([[0, 1, 200, 200]]),
+        2: np.array([[0, 1, 10, 10], [0, 2, 10, 10]]),
+        3: [],  # nnU-Net's for a class without voxels
+        key: np.array([[0, 1, 200, 200], [0, 2, 10, 10]]),
+    }
+    np.random.seed(0)  # noqa: NPY002
+    slices = [loader.get_bbox(np.array([3, 400, 400]), False, locations)[0][0] for _ in range(40)]
+    expected = {0: [True] * 3, 1: [True, True, False], 2: [False, True, False]}  # nobody scribbled slice 0
+    assert set(slices) == {0, 1, 2}
+    assert loader._present == [expected[z] for z in slices]
+
+
+def test_structures_of_a_batch_are_those_of_its_slices(make_loader):
+    loader = make_loader()
+    batch = next(loader)
+    patches, present = (
+        batch["target"][0][:3] if isinstance(batch["target"], list) else batch["target"][:3],
+        batch["present"],
+    )
+    assert present.shape == (3, 3)
+    for patch, structures in zip(patches, present.tolist(), strict=True):
+        seen = set(patch.unique().tolist())
+        assert all(structures[c - 1] for c in seen & {1, 2, 3})
+
+
+def test_nothing_is_concluded_of_dense_patches(make_loader):
+    loader = make_loader()
+    loader._annotated = [True, True]
+    sparse, dense = torch.full((1, 8, 8), 4), torch.zeros(1, 8, 8)
+    sparse[0, 0, :3] = 1
+    assert loader._densely_labelled(torch.stack([sparse, dense])).tolist() == [False, True]

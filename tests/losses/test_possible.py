@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nnunetv2_pclmix.losses.possible import possible_classes_loss, possible_regions_loss
+from tests import oracles
+
+LOSSES = [(possible_classes_loss, oracles.possible_classes), (possible_regions_loss, oracles.possible_regions)]
+
+
+def _sample(seed, grid=(3, 4), channels=3):
+    rng = np.random.default_rng(seed)
+    logits = torch.from_numpy(rng.normal(size=(2, channels, *grid)) * 3)
+    possible = torch.from_numpy(rng.random(logits.shape) < 0.5)
+    possible[:, 0] |= ~possible.any(1)
+    return logits, possible
+
+
+@pytest.mark.parametrize(("loss", "oracle"), LOSSES)
+@given(seed=st.integers(0, 10_000), grid=st.sampled_from([(3, 4), (2, 3, 2), (1, 1)]))
+@settings(max_examples=20, deadline=None)
+def test_against_plain_loops(loss, oracle, seed, grid):
+    logits, possible = _sample(seed, grid)
+    assert loss(logits, possible).item() == pytest.approx(oracle(logits.numpy(), possible.numpy()), abs=1e-9)
+
+
+@pytest.mark.parametrize(("loss", "_"), LOSSES)
+def test_gradient(loss, _):
+    logits, possible = _sample(1)
+    assert torch.autograd.gradcheck(lambda x: loss(x, possible), logits.requires_grad_())
+
+
+@pytest.mark.parametrize(("loss", "_"), LOSSES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nothing_to_say_and_extreme_logits(loss, _, dtype):
+    logits = (torch.randn(2, 3, 4, 5) * 1e4).to(dtype).requires_grad_()
+    everything = torch.ones(logits.shape, dtype=torch.bool)
+    nothing_known = loss(logits, everything)
+    nothing_known.backward()
+    assert nothing_known.item() == 0
+    assert (logits.grad == 0).all()
+    logits.grad = None
+    only_first = everything.clone()
+    only_first[:, 1:] = False
+    value = loss(logits, only_first)
+    value.backward()
+    assert value.isfinite()
+    assert logits.grad.isfinite().all()
+
+
+def test_one_possible_class_is_cross_entropy():
+    logits, _ = _sample(2)
+    labels = torch.randint(0, 3, (2, 3, 4))
+    possible = F.one_hot(labels, 3).movedim(-1, 1).bool()
+    assert possible_classes_loss(logits, possible).item() == pytest.approx(F.cross_entropy(logits, labels).item())
+
+
+def test_shapes():
+    for loss, _ in LOSSES:
+        with pytest.raises(ValueError, match=r"expected equal shapes, got \(2, 3, 3, 4\) and \(2, 3, 3\)"):
+            loss(torch.zeros(2, 3, 3, 4), torch.ones(2, 3, 3, dtype=torch.bool))
