@@ -24,8 +24,9 @@ from timing import interleaved, print_table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from nnunetv2_pclmix.closed_world import Strokes
 from nnunetv2_pclmix.config import config_from_plans
-from nnunetv2_pclmix.dataloading.mix import draw_mix
+from nnunetv2_pclmix.dataloading.mix import draw_mix, images_of_a_step
 from nnunetv2_pclmix.label_space import ClassSpace
 from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
@@ -66,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=int, nargs="+", default=[8, 16, 32, 64, 128, 128])
     parser.add_argument("--patch-size", type=int, nargs=2, default=[224, 192])
-    parser.add_argument("--images", type=int, default=8, help="through the network per step, even")
+    parser.add_argument("--images", type=int, default=8, help="through the network per step")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
@@ -85,7 +86,11 @@ def main() -> None:
     with torch.no_grad():
         shapes = [logits.shape[2:] for logits in stock(images[:1])]
     targets = [F.interpolate(labels.float(), shape, mode="nearest-exact").short() for shape in shapes]
-    mix = draw_mix(args.images // 2, args.patch_size, config.box_fraction, rng)
+    patches, twins = images_of_a_step(args.images, 1 - config.twin_share, config.twin_share)
+    mix = draw_mix(patches, args.patch_size, config.box_fraction, rng, twins)
+    present = torch.ones(patches, CLASSES - 1, dtype=torch.bool, device=device)
+    present[::4, 0] = False  # a structure is missing in every fourth image
+    strokes = Strokes(torch.ones(patches, dtype=torch.bool, device=device), present)
     one_scale = DC_and_CE_loss(
         {"batch_dice": True, "smooth": 1e-5, "do_bg": False, "ddp": False},
         {},
@@ -111,22 +116,22 @@ def main() -> None:
 
     def dual_step() -> None:
         with autocast():
-            result = objective(dual(images), targets, mix, 0.5, rng)
+            result = objective(dual(images), targets, mix, 0.5, rng, strokes)
         result.loss.backward()
         queue.enqueue(result.queue_vectors, result.queue_valid)
 
     with torch.no_grad(), autocast():
         output = dual(images)
-    half = args.images // 2
-    output = output._replace(embedding=output.embedding[:half].detach().requires_grad_())
-    scribbles = targets[0][:half, 0]
+    output = output._replace(embedding=output.embedding[:patches].detach().requires_grad_())
+    scribbles = targets[0][:patches, 0]
 
     def contrast() -> None:
-        main, auxiliary = output.main[0][:half], output.auxiliary[:half]
+        main, auxiliary = output.main[0][:patches], output.auxiliary[:patches]
         objective._contrast(main, auxiliary, output.embedding, scribbles, 0.5)[0].backward()
 
     def pseudo_labels() -> None:
-        objective._mixed_pseudo_labels(output.main[0][:half], output.auxiliary[:half], scribbles, mix, 0.5, rng)
+        pseudo = objective._pseudo_labels(output.main[0][:patches], output.auxiliary[:patches], scribbles, 0.5, strokes)
+        objective._mixed(pseudo, mix, rng)
 
     one = images[:1]
     floor = _multiply_adds(lambda: dual(one)) / _multiply_adds(lambda: stock(one))

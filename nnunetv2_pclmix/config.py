@@ -22,11 +22,13 @@ class PCLMixConfig:
     seed: int | None = None  # seeds torch, numpy and the loader's workers; None: fresh randomness, as nnU-Net
 
     # Loader
-    # Patches drawn per step over the planned batch; each gets a mixed twin, so 0.5 keeps the number of images through
-    # the network and the memory the plan was made for. published: 1 (12 slices and 12 mixed)
-    patch_fraction: float = 0.5
-    # Patches first and twins after them, with gradients added up, instead of all in one forward pass: half of the
-    # memory. None: where one pass would have more images than the plan was made for (planned batches under 4)
+    # Patches drawn per step over the planned batch, and share of mixed twins among all images of a step. Three quarters
+    # and a quarter keep the number of images through the network, and the memory, the plan was made for. Twins show
+    # nothing new, so half of them (published) leaves fewer images to learn from
+    patch_fraction: float = 0.75
+    twin_share: float = 0.25
+    # Patches first and twins after them, with gradients added up, instead of all in one forward pass: less
+    # memory. None: where one pass would have more images than the plan was made for (planned batches of 2)
     two_passes: bool | None = None
     box_fraction: float = 0.2  # share of the patch a mix box covers; published
     anywhere_share: float = 0.0  # of the patches not centred on a structure, those from anywhere in the image
@@ -48,8 +50,8 @@ class PCLMixConfig:
     # Supervision by scribbles
     main_supervision: Literal["dice_ce", "ce"] = "dice_ce"  # nnU-Net's partial Dice + CE; published: ce
     auxiliary_supervision: Literal["dice_ce", "ce"] = "ce"  # the same for the auxiliary decoder; published
-    original_weight: float = 0.5  # of the supervised loss on the patches; published: 1
-    mixed_weight: float = 0.5  # of the supervised loss on the mixed twins; published: 1
+    original_weight: float = 0.75  # of the supervised loss on the patches, their share; published: 1
+    mixed_weight: float = 0.25  # of the supervised loss on the mixed twins, their share; published: 1
     auxiliary_weight: float = 0.4  # of the auxiliary decoder in all terms; published
 
     # Mix consistency
@@ -90,6 +92,8 @@ class PCLMixConfig:
         for name in ("patch_fraction", "auxiliary_width_ratio", "contrast_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"pclmix: expected {name} > 0, got {getattr(self, name)}")
+        if not 0 < self.twin_share < 1:
+            raise ValueError(f"pclmix: expected twin_share between 0 and 1, got {self.twin_share}")
         for name in ("box_fraction", "anywhere_share", "unlabelled_share", "dense_share"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
@@ -102,6 +106,8 @@ class PCLMixConfig:
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "published": {
+        "patch_fraction": 0.5,
+        "twin_share": 0.5,
         "main_supervision": "ce",
         "auxiliary_attention_stride": 4,
         "original_weight": 1.0,

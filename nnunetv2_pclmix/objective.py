@@ -75,8 +75,9 @@ class PatchResult(NamedTuple):
     Attributes:
         loss: scalar to differentiate.
         values: the terms that speak of patches, detached.
-        pseudo_labels: (B, *grid) of the twins.
-        pseudo_weights: (B, *grid), or None for one everywhere.
+        share: of the patches among all images of the step.
+        pseudo_labels: (K, *grid) of the twins.
+        pseudo_weights: (K, *grid), or None for one everywhere.
         queue_vectors: see ``StepResult``.
         queue_valid: see ``StepResult``.
         scribble_counts: see ``StepResult``.
@@ -84,6 +85,7 @@ class PatchResult(NamedTuple):
 
     loss: Tensor
     values: dict[str, Tensor]
+    share: float
     pseudo_labels: Tensor
     pseudo_weights: Tensor | None
     queue_vectors: Tensor
@@ -166,11 +168,11 @@ class PCLMixObjective:
         rng: np.random.Generator,
         strokes: Strokes | None = None,
     ) -> StepResult:
-        """All terms for a batch of B patches followed by their B mixed twins.
+        """All terms for a batch of B patches followed by K mixed twins.
 
         Args:
-            output: the network's output on the 2B images.
-            targets: (2B, 1, *grid) scribbles per deep-supervision scale, full resolution first.
+            output: the network's output on the B + K images.
+            targets: (B + K, 1, *grid) scribbles per deep-supervision scale, full resolution first.
             mix: how the twins were put together.
             progress: fraction of the training done.
             rng: source of the coin flips.
@@ -179,11 +181,12 @@ class PCLMixObjective:
         Returns:
             The loss and what goes with it.
         """
-        # chunks, not slices: the gradient of two chunks is one concatenation, that of two slices two padded sums
-        main = zip(*(m.chunk(2) for m in output.main), strict=True)
-        halves = zip(main, output.auxiliary.chunk(2), output.embedding.chunk(2), strict=True)
-        patches, twins = (DualOutput(list(m), g, e) for m, g, e in halves)
-        target, target_mixed = zip(*(t.chunk(2) for t in targets), strict=True)
+        sizes = [len(output.auxiliary) - len(mix.boxes), len(mix.boxes)]
+        # split, not sliced: the gradient of a split is one concatenation, that of two slices two padded sums
+        main = zip(*(m.split(sizes) for m in output.main), strict=True)
+        parts = zip(main, output.auxiliary.split(sizes), output.embedding.split(sizes), strict=True)
+        patches, twins = (DualOutput(list(m), g, e) for m, g, e in parts)
+        target, target_mixed = zip(*(t.split(sizes) for t in targets), strict=True)
         first = self.on_patches(patches, target, mix, progress, rng, strokes)
         second = self.on_twins(twins, target_mixed, first, progress)
         return self.whole(first, second)
@@ -213,9 +216,11 @@ class PCLMixObjective:
             "closed_world_main": closed_world[0],
             "closed_world_auxiliary": closed_world[1],
         }
+        share = len(auxiliary) / (len(auxiliary) + len(mix.boxes))
         return PatchResult(
-            self._weighted(values, progress),
+            self._weighted(values, progress, share),
             {name: value.detach() for name, value in values.items()},
+            share,
             pseudo_labels,
             weights,
             vectors,
@@ -226,11 +231,11 @@ class PCLMixObjective:
     def on_twins(
         self, output: DualOutput, targets: Sequence[Tensor], patches: PatchResult, progress: float
     ) -> TwinResult:
-        """The share of the B twins in the loss.
+        """The share of the K twins in the loss.
 
         Args:
             output: the network's output on the twins.
-            targets: (B, 1, *grid) their mixed scribbles per deep-supervision scale.
+            targets: (K, 1, *grid) their mixed scribbles per deep-supervision scale.
             patches: what ``on_patches`` returned for the patches they are made of.
             progress: fraction of the training done.
 
@@ -249,13 +254,13 @@ class PCLMixObjective:
             "decoder_consistency": self._decoder_consistency(main, auxiliary, probabilities),
         }
         # the twins' embeddings are of no use, but distributed training wants every parameter in every backward pass
-        loss = self._weighted(values, progress) + 0.0 * output.embedding.float().mean()
+        loss = self._weighted(values, progress, 1 - patches.share) + 0.0 * output.embedding.float().mean()
         return TwinResult(loss, {name: value.detach() for name, value in values.items()})
 
     def whole(self, patches: PatchResult, twins: TwinResult) -> StepResult:
-        """Put the two halves of a step together."""
-        both = {**patches.values, **twins.values}
-        both["decoder_consistency"] = (patches.values["decoder_consistency"] + twins.values["decoder_consistency"]) / 2
+        """Put the two parts of a step together."""
+        both, mean = {**patches.values, **twins.values}, "decoder_consistency"
+        both[mean] = patches.share * patches.values[mean] + (1 - patches.share) * twins.values[mean]
         return StepResult(
             patches.loss + twins.loss,
             torch.stack([both[name] for name in TERMS]),
@@ -265,10 +270,10 @@ class PCLMixObjective:
             patches.scribble_counts,
         )
 
-    def _weighted(self, values: Mapping[str, Tensor], progress: float) -> Tensor:
-        """Weighted sum of the terms of half of the images; a mean over all of them counts half."""
+    def _weighted(self, values: Mapping[str, Tensor], progress: float, share: float) -> Tensor:
+        """Weighted sum of the terms of a share of the images; a mean over all of them counts that share."""
         weight = term_weights(self.config, progress)
-        weight["decoder_consistency"] /= 2
+        weight["decoder_consistency"] *= share
         return torch.stack([weight[name] * value for name, value in values.items()]).sum()
 
     def _decoder_consistency(self, main: Tensor, auxiliary: Tensor, probabilities: Sequence[Tensor] | None) -> Tensor:
@@ -302,7 +307,7 @@ class PCLMixObjective:
         return PseudoLabels(labels, sure_of, list((vouched != predicted).chunk(2)))
 
     def _mixed(self, pseudo: PseudoLabels, mix: Mix, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
-        """Pseudo-labels (B, *grid) of the twins, and their weights.
+        """Pseudo-labels (K, *grid) of the twins, and their weights.
 
         One decoder speaks inside the boxes and the other outside, by a coin flip per batch. Because a mask is 0 or 1,
         the argmax of the mixed predictions is the mix of the argmaxes, which is what is computed.

@@ -27,7 +27,7 @@ from nnunetv2_pclmix.closed_world import Strokes
 from nnunetv2_pclmix.config import config_from_plans
 from nnunetv2_pclmix.dataloading.factory import start_augmenters
 from nnunetv2_pclmix.dataloading.loader import PCLMixDataLoader, mix_of_batch, strokes_of_batch
-from nnunetv2_pclmix.dataloading.mix import Mix
+from nnunetv2_pclmix.dataloading.mix import Mix, images_of_a_step
 from nnunetv2_pclmix.dataloading.sampling import SUPERVISION, case_probabilities, supervision_of
 from nnunetv2_pclmix.dataloading.transforms import outside_becomes_ignore
 from nnunetv2_pclmix.distributed import gather_for_queue
@@ -114,7 +114,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         self._register_log_keys()
         self.print_to_log_file(f"PCLMix: {self.config}")
         self.print_to_log_file(
-            f"PCLMix: {self.batch_size} patches and {self.batch_size} mixed twins per step "
+            f"PCLMix: {self.batch_size} patches and {self.num_twins} mixed twins per step "
             f"(the plans' batch size is {self.configuration_manager.batch_size}), "
             f"{'one after the other' if self._two_passes else 'together'} through the network"
         )
@@ -136,10 +136,9 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         super()._set_batch_size_and_oversample()
         self.batch_size: int
         planned = self.batch_size
-        # two at least, or a patch could only be mixed with itself
-        self.batch_size = max(2, round(planned * self.config.patch_fraction))
+        self.batch_size, self.num_twins = images_of_a_step(planned, self.config.patch_fraction, self.config.twin_share)
         two_passes = self.config.two_passes
-        self._two_passes = 2 * self.batch_size > planned if two_passes is None else two_passes
+        self._two_passes = self.batch_size + self.num_twins > planned if two_passes is None else two_passes
 
     def _build_loss(self) -> nn.Module:
         loss = super()._build_loss()
@@ -225,13 +224,14 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             transforms=training_transforms,
             sampling_probabilities=self._case_probabilities(training_set.identifiers),
             box_fraction=self.config.box_fraction,
+            num_twins=self.num_twins,
             anywhere_share=self.config.anywhere_share,
             **sampling,
         )
         # as many images as a forward pass of the training has: one shape for torch.compile
         validation = nnUNetDataLoader(
             validation_set,
-            self.batch_size if self._two_passes else 2 * self.batch_size,
+            self.batch_size if self._two_passes else self.batch_size + self.num_twins,
             patch_size,
             patch_size,
             self.label_manager,
@@ -296,7 +296,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         return result
 
     def _step_in_two_passes(self, data: Tensor, target: list[Tensor], mix: Mix, strokes: Strokes) -> StepResult:
-        """The same gradients with half of the memory: first the patches, then their twins."""
+        """The same gradients with less memory: first the patches, then their twins."""
         size = len(strokes.annotated)
         with self.network.no_sync() if self.is_ddp else nullcontext():
             with self._autocast():

@@ -137,8 +137,8 @@ def entropy(probabilities: np.ndarray) -> np.ndarray:
 
 def mix(values: np.ndarray, background: np.ndarray, partners: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """M values[i] + (1 - M) background[j], voxel by voxel on the full grid."""
-    out = np.empty_like(values)
-    for b in range(len(values)):
+    out = np.empty((len(boxes), *values.shape[1:]), values.dtype)
+    for b in range(len(boxes)):
         i, j = partners[b]
         for voxel in itertools.product(*(range(s) for s in values.shape[2:])):
             inside = all(lower <= v < upper for v, (lower, upper) in zip(voxel, boxes[b], strict=True))

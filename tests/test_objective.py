@@ -117,6 +117,29 @@ def test_loss_and_gradients_are_finite(preset, ignored, progress):
         assert tensor.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("preset", ["published", "default"])
+def test_fewer_twins_than_patches(preset):
+    """A mean over all images weighs patches and twins by their numbers; the other terms do not know the sizes."""
+    output, targets, mix = _sample()
+    whole = _objective(preset)(output, targets, mix, 0.5, _Coin(0.1))
+    fewer = mix._replace(partners=mix.partners[:1], boxes=mix.boxes[:1])
+    kept = [*range(B), B]
+    output = DualOutput([output.main[0][kept]], output.auxiliary[kept], output.embedding[kept])
+    result = _objective(preset)(output, [targets[0][kept]], fewer, 0.5, _Coin(0.1))
+    main, auxiliary = output.main[0].detach().double().numpy(), output.auxiliary.detach().double().numpy()
+    if preset == "default":
+        main, auxiliary = oracles.softmax(main), oracles.softmax(auxiliary)
+    expected = oracles.mean_squared_difference(main, auxiliary)
+    assert result.terms[TERMS.index("decoder_consistency")].item() == pytest.approx(expected, rel=1e-5)
+    for name in ("supervised_main", "supervised_auxiliary", "contrast", "closed_world_main"):
+        k = TERMS.index(name)
+        assert result.terms[k].item() == pytest.approx(whole.terms[k].item(), rel=1e-5, abs=1e-7), name
+    assert result.pseudo_counts.sum() == math.prod(GRID)
+    weights = term_weights(_objective(preset).config, 0.5)
+    total = sum(weights[name] * value for name, value in zip(TERMS, result.terms.tolist(), strict=True))
+    assert result.loss.item() == pytest.approx(total, rel=1e-5)
+
+
 def test_pseudo_labels_carry_no_gradient():
     objective = _objective(original_weight=0.0, mixed_weight=0.0, decoder_consistency_weight=0.0, contrast_weight=0.0)
     output, targets, mix = _sample()

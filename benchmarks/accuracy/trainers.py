@@ -121,4 +121,4 @@ def epoch_seconds(trainer: nnUNetTrainer) -> list[float]:
 def images_per_step(trainer: nnUNetTrainer) -> tuple[int, int]:
     """Patches drawn from the data in a step, and images through the network: with PCLMix also their mixed twins."""
     patches = int(trainer.batch_size)
-    return patches, 2 * patches if isinstance(trainer, nnUNetTrainerPCLMix) else patches
+    return patches, patches + trainer.num_twins if isinstance(trainer, nnUNetTrainerPCLMix) else patches

@@ -1,4 +1,4 @@
-"""nnU-Net's loader, each batch followed by its mixed twins."""
+"""nnU-Net's loader, each batch followed by mixed twins."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix, draw_mix
 
 
 class PCLMixDataLoader(nnUNetDataLoader):
-    """Draws B patches as nnU-Net does and appends B mixed twins: ``data`` and ``target`` hold 2B images.
+    """Draws B patches as nnU-Net does and appends K mixed twins: ``data`` and ``target`` hold B + K images.
 
-    The mix travels with the batch as ``mix_partners`` (B, 2) and ``mix_boxes`` (B, dim, 2), see ``Mix``; ``annotated``
+    The mix travels with the batch as ``mix_partners`` (K, 2) and ``mix_boxes`` (K, dim, 2), see ``Mix``; ``annotated``
     (B,) tells which patches come from an image (in 2D: a slice) that somebody scribbled, be it outside the patch, and
     ``present`` (B, structures) which structures have a stroke there, see ``Strokes``.
 
@@ -33,10 +33,18 @@ class PCLMixDataLoader(nnUNetDataLoader):
     stream, which part of the augmentation draws from, is seeded the same way in a worker.
     """
 
-    def __init__(self, *args: Any, box_fraction: float, anywhere_share: float = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        box_fraction: float,
+        num_twins: int | None = None,
+        anywhere_share: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.label_manager: LabelManager = args[4] if len(args) > 4 else kwargs["label_manager"]
         self.box_fraction = box_fraction
+        self.num_twins = num_twins
         self.anywhere_share = anywhere_share
         manager = self.label_manager
         structures = manager.foreground_regions if manager.has_regions else manager.foreground_labels
@@ -78,7 +86,7 @@ class PCLMixDataLoader(nnUNetDataLoader):
         return len(voxels) > 0
 
     def generate_train_batch(self) -> dict[str, Any]:
-        """A batch with ``data`` (2B, ...), ``target`` (2B, ...) or a list of them, ``keys``, and the mix."""
+        """A batch with ``data`` (B + K, ...), ``target`` likewise or a list of them, ``keys``, the mix and strokes."""
         rng = self.rng
         self._annotated, self._present = [], []
         with warnings.catch_warnings():
@@ -86,10 +94,10 @@ class PCLMixDataLoader(nnUNetDataLoader):
             warnings.filterwarnings("ignore", message="Warning! No annotated pixels in image!")
             batch = super().generate_train_batch()
         patch_size = batch["data"].shape[2:]
-        mix = draw_mix(len(batch["data"]), patch_size, self.box_fraction, rng)
+        mix = draw_mix(len(batch["data"]), patch_size, self.box_fraction, rng, self.num_twins)
 
         def with_twins(values: Tensor) -> Tensor:
-            both = torch.empty((2 * len(values), *values.shape[1:]), dtype=values.dtype)
+            both = torch.empty((len(values) + len(mix.boxes), *values.shape[1:]), dtype=values.dtype)
             both[: len(values)] = values
             apply_mix(values, mix, out=both[len(values) :])
             return both

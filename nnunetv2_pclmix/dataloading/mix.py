@@ -15,11 +15,11 @@ from torch import Tensor
 
 
 class Mix(NamedTuple):
-    """How the mixed twins of a batch of B patches are put together.
+    """How K mixed twins of a batch of B patches are put together.
 
     Attributes:
-        partners: (B, 2) int64; twin b shows patch ``partners[b, 0]`` inside its box and ``partners[b, 1]`` outside.
-        boxes: (B, dim, 2) int64; lower (inclusive) and upper (exclusive) corner in voxels of the full patch.
+        partners: (K, 2) int64; twin k shows patch ``partners[k, 0]`` inside its box and ``partners[k, 1]`` outside.
+        boxes: (K, dim, 2) int64; lower (inclusive) and upper (exclusive) corner in voxels of the full patch.
         patch_size: voxels of the full patch per axis, to which the corners refer.
     """
 
@@ -28,7 +28,31 @@ class Mix(NamedTuple):
     patch_size: tuple[int, ...]
 
 
-def draw_mix(batch_size: int, patch_size: Sequence[int], box_fraction: float, rng: np.random.Generator) -> Mix:
+def images_of_a_step(planned: int, patch_fraction: float, twin_share: float) -> tuple[int, int]:
+    """Number of patches B and of mixed twins K in a step.
+
+    Args:
+        planned: batch size of the plans.
+        patch_fraction: patches over the planned batch.
+        twin_share: twins over all images of a step, in (0, 1).
+
+    Returns:
+        (B, K) with two patches at least, or one could only be mixed with itself, and 1 <= K <= B. Where patches and
+        twins together are meant to be as many as planned, they are, unless fewer than three are planned.
+    """
+    images = planned * patch_fraction / (1 - twin_share)
+    twins = max(1, round(images * twin_share))
+    patches = max(2, round(images) - twins)
+    return patches, min(twins, patches)
+
+
+def draw_mix(
+    batch_size: int,
+    patch_size: Sequence[int],
+    box_fraction: float,
+    rng: np.random.Generator,
+    num_twins: int | None = None,
+) -> Mix:
     """Draw partners (two permutations of the batch) and one box per twin.
 
     The box covers ``box_fraction`` of the patch up to rounding; how the fraction is shared among the axes is random
@@ -40,18 +64,23 @@ def draw_mix(batch_size: int, patch_size: Sequence[int], box_fraction: float, rn
         patch_size: voxels per axis.
         box_fraction: share of the patch that the box covers, in [0, 1]; 0.2 as published.
         rng: source of randomness.
+        num_twins: number of twins K, those of the first partners in the permutations; None for one per patch, as
+            published.
 
     Returns:
         The drawn mix.
 
     Raises:
-        ValueError: for a fraction outside [0, 1].
+        ValueError: for a fraction outside [0, 1], or more twins than patches.
     """
+    num_twins = batch_size if num_twins is None else num_twins
+    if not 0 < num_twins <= batch_size:
+        raise ValueError(f"expected 1 to {batch_size} twins of {batch_size} patches, got {num_twins}")
     if not 0.0 <= box_fraction <= 1.0:
         raise ValueError(f"expected a box fraction in [0, 1], got {box_fraction}")
     size = np.asarray(patch_size, dtype=np.int64)
-    partners = np.stack([rng.permutation(batch_size), rng.permutation(batch_size)], axis=1)
-    shares = rng.dirichlet(np.ones(len(size)), size=batch_size)
+    partners = np.stack([rng.permutation(batch_size), rng.permutation(batch_size)], axis=1)[:num_twins].copy()
+    shares = rng.dirichlet(np.ones(len(size)), size=num_twins)
     sides = np.rint(size * np.power(box_fraction, shares)).astype(np.int64)
     sides = np.clip(sides, 0 if box_fraction == 0 else 1, size)
     lower = rng.integers(0, size - sides, endpoint=True)
@@ -106,23 +135,24 @@ def apply_mix(values: Tensor, mix: Mix, background: Tensor | None = None, out: T
         mix: partners and boxes of this batch.
         background: values shown outside the box, same shape as ``values``; ``values`` itself by default. Another
             tensor mixes the prediction of one decoder with that of the other.
-        out: where to write, same shape; a new tensor by default.
+        out: where to write, (K, channels, *grid); a new tensor by default.
 
     Returns:
-        (B, channels, *grid) mixed values.
+        (K, channels, *grid) mixed values.
 
     Raises:
-        ValueError: where the batch sizes or the number of axes differ.
+        ValueError: where the number of axes differs or a partner is missing.
     """
     background = values if background is None else background
     if background.shape != values.shape:
         raise ValueError(f"expected equal shapes, got {tuple(values.shape)} and {tuple(background.shape)}")
-    if len(values) != len(mix.boxes) or values.ndim - 2 != len(mix.patch_size):
+    last = int(mix.partners.max())
+    if len(values) <= last or values.ndim - 2 != len(mix.patch_size):
         raise ValueError(
-            f"expected {len(mix.boxes)} values with {len(mix.patch_size)} spatial axes, got {tuple(values.shape)}"
+            f"expected {last + 1} values or more with {len(mix.patch_size)} spatial axes, got {tuple(values.shape)}"
         )
     grid = tuple(values.shape[2:])
-    mixed = torch.empty_like(values) if out is None else out
+    mixed = values.new_empty((len(mix.boxes), *values.shape[1:])) if out is None else out
     for b, ((inside, outside), box) in enumerate(zip(mix.partners.tolist(), mix.boxes.tolist(), strict=True)):
         corners = box if grid == mix.patch_size else scale_box(box, mix.patch_size, grid)
         window = (slice(None), *(slice(lower, upper) for lower, upper in corners))

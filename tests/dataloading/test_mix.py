@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix, draw_mix, sample_nearest, scale_box
+from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix, draw_mix, images_of_a_step, sample_nearest, scale_box
 from tests import oracles
 
 
@@ -77,12 +77,51 @@ def test_scale_box_keeps_the_whole_patch_whole():
     assert scale_box([(0, 16), (0, 12)], (16, 12), (4, 5)) == [(0, 4), (0, 5)]
 
 
+@given(st.integers(1, 5), st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_fewer_twins_than_patches(twins, seed):
+    rng = np.random.default_rng(seed)
+    mix = draw_mix(5, (6, 5), 0.3, rng, twins)
+    assert mix.partners.shape == (twins, 2)
+    assert mix.boxes.shape == (twins, 2, 2)
+    assert all(len(set(column.tolist())) == twins for column in mix.partners.T)
+    values = torch.from_numpy(rng.normal(size=(5, 2, 6, 5)))
+    expected = oracles.mix(values.numpy(), values.numpy(), mix.partners.numpy(), mix.boxes.numpy())
+    assert np.array_equal(apply_mix(values, mix).numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("planned", "settings", "expected"),
+    [
+        (8, (0.75, 0.25), (6, 2)),
+        (56, (0.75, 0.25), (42, 14)),
+        (12, (0.5, 0.5), (6, 6)),
+        (12, (1.0, 0.5), (12, 12)),
+        (10, (0.75, 0.25), (8, 2)),
+        (4, (0.75, 0.25), (3, 1)),
+        (3, (0.75, 0.25), (2, 1)),
+        (2, (0.75, 0.25), (2, 1)),
+        (1, (0.5, 0.5), (2, 1)),
+        (8, (0.25, 0.75), (2, 2)),
+    ],
+)
+def test_images_of_a_step(planned, settings, expected):
+    assert images_of_a_step(planned, *settings) == expected
+
+
+def test_as_many_images_as_planned():
+    for planned in range(3, 200):
+        assert sum(images_of_a_step(planned, 0.75, 0.25)) == planned
+
+
 def test_wrong_shapes_are_named():
     mix = draw_mix(3, (6, 5), 0.2, np.random.default_rng(1))
-    with pytest.raises(ValueError, match=r"expected 3 values with 2 spatial axes, got \(2, 1, 6, 5\)"):
+    with pytest.raises(ValueError, match=r"expected 3 values or more with 2 spatial axes, got \(2, 1, 6, 5\)"):
         apply_mix(torch.zeros(2, 1, 6, 5), mix)
     with pytest.raises(ValueError, match="expected equal shapes"):
         apply_mix(torch.zeros(3, 1, 6, 5), mix, torch.zeros(3, 2, 6, 5))
+    with pytest.raises(ValueError, match="expected 1 to 3 twins of 3 patches, got 4"):
+        draw_mix(3, (6, 5), 0.2, np.random.default_rng(1), 4)
     with pytest.raises(ValueError, match="box fraction"):
         draw_mix(3, (6, 5), 1.2, np.random.default_rng(1))
 

@@ -70,11 +70,13 @@ def test_a_step_of_training_and_one_of_validation(make_trainer, kind, preset):
     trainer.initialize()
     training, validation = trainer.get_dataloaders()
     batch = next(training)
-    patches = max(2, plan.batch_size // 2)
+    patches, twins = trainer.batch_size, trainer.num_twins
+    if preset == "default":
+        assert patches + twins == max(plan.batch_size, 3)
     structures = plan.classes - 1
-    assert batch["data"].shape == (2 * patches, plan.channels + structures * plan.cascade, *plan.patch_size)
+    assert batch["data"].shape == (patches + twins, plan.channels + structures * plan.cascade, *plan.patch_size)
     target = batch["target"] if trainer.enable_deep_supervision else [batch["target"]]
-    assert target[0].shape == (2 * patches, 1, *plan.patch_size)
+    assert target[0].shape == (patches + twins, 1, *plan.patch_size)
     mix = mix_of_batch(batch)
     for values in (batch["data"], *target):
         assert torch.equal(values[patches:], apply_mix(values[:patches], mix))
@@ -86,7 +88,7 @@ def test_a_step_of_training_and_one_of_validation(make_trainer, kind, preset):
     assert np.isfinite(step["loss"])
     assert np.isfinite(step["terms"]).all()
     assert len(step["pseudo_counts"]) == plan.classes
-    assert step["pseudo_counts"].sum() == patches * np.prod(plan.patch_size)
+    assert step["pseudo_counts"].sum() == twins * np.prod(plan.patch_size)
     after = dict(trainer.network.named_parameters())
     assert all(values.isfinite().all() for values in after.values())
     for part in ("encoder", "decoder", "auxiliary_decoder"):

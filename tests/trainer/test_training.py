@@ -54,16 +54,17 @@ def test_published_uses_partial_cross_entropy_and_its_optimiser(make_trainer):
     assert "PartialCrossEntropyLoss" in str(trainer.loss)
 
 
-def test_half_as_many_patches_each_with_a_twin(make_trainer):
-    trainer = make_trainer()
+@pytest.mark.parametrize(("preset", "patches", "twins"), [("default", 3, 1), ("published", 2, 2)])
+def test_patches_and_twins_are_as_many_as_planned(make_trainer, preset, patches, twins):
+    trainer = make_trainer(pclmix={"preset": preset})
     trainer.initialize()
     trainer.on_train_start()
     batch = next(trainer.dataloader_train)
-    assert trainer.batch_size == 2
+    assert trainer.batch_size == patches
     assert batch["data"].shape == (4, 1, 64, 64)
     assert batch["target"][0].shape == (4, 1, 64, 64)
-    assert batch["mix_partners"].shape == (2, 2)
-    assert batch["mix_boxes"].shape == (2, 2, 2)
+    assert batch["mix_partners"].shape == (twins, 2)
+    assert batch["mix_boxes"].shape == (twins, 2, 2)
     assert next(trainer.dataloader_val)["data"].shape == (4, 1, 64, 64)
 
 
@@ -177,7 +178,7 @@ def test_mixed_supervision_draws_by_the_shares_and_says_so(make_trainer):
     assert "share of the patches by supervision of their case: scribble 33 %, dense 17 %, none 50 %" in text
 
 
-@pytest.mark.parametrize(("fraction", "two_passes"), [(0.5, False), (0.75, True), (1.0, True)])
+@pytest.mark.parametrize(("fraction", "two_passes"), [(0.5, False), (0.75, False), (1.0, True)])
 def test_two_passes_where_one_would_need_more_memory_than_planned(make_trainer, fraction, two_passes):
     trainer = make_trainer(pclmix={"patch_fraction": fraction})
     trainer.initialize()
@@ -200,7 +201,7 @@ def test_two_passes_give_the_gradients_of_one(make_trainer, preset):
         terms.append(trainer.train_step(batch)["terms"])
         parameters = trainer.network.named_parameters()  # nnU-Net's lowest deep supervision weight is 0: no gradient
         gradients.append({name: p.grad.clone() for name, p in parameters if p.grad is not None})
-        assert len(next(trainer.dataloader_val)["data"]) == (2 if two_passes else 4)
+        assert len(next(trainer.dataloader_val)["data"]) == (trainer.batch_size if two_passes else 4)
     assert terms[1] == pytest.approx(terms[0], rel=1e-4, abs=1e-6)
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
