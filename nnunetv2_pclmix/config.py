@@ -54,11 +54,12 @@ class PCLMixConfig:
     mixed_weight: float = 0.25  # of the supervised loss on the mixed twins, their share; published: 1
     auxiliary_weight: float = 0.4  # of the auxiliary decoder in all terms; published
 
-    # Mix consistency
+    # Pseudo-labels: of the twins (mix consistency) and, not in the paper, of the patches themselves. Both begin alike
     mix_consistency_weight: float = 1.0  # published
     mix_consistency_start: float = 0.1  # published: 0
     mix_consistency_ramp: float = 0.4  # length of the ramp; published: 0, full strength from the first step
     mix_consistency_dice: float = 1.0  # weight of Dice beside cross-entropy, for rare classes; published: 0
+    pseudo_label_weight: float = 1.0  # of the patches' own, by a decoder chosen by chance; published: 0
     mix_consistency_certain_only: bool = False  # leave uncertain pseudo-labels out; published: False
 
     # Closed world: what no stroke vouches for is no structure (closed_world.py), in the pseudo-labels, and by a loss of
@@ -115,6 +116,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mix_consistency_start": 0.0,
         "mix_consistency_ramp": 0.0,
         "mix_consistency_dice": 0.0,
+        "pseudo_label_weight": 0.0,
         "closed_world": False,
         "decoder_consistency_on_logits": True,
         "initial_lr": 0.03,

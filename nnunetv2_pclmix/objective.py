@@ -32,6 +32,8 @@ TERMS = (
     "contrast",
     "closed_world_main",
     "closed_world_auxiliary",
+    "pseudo_labels_main",
+    "pseudo_labels_auxiliary",
 )
 
 
@@ -110,9 +112,8 @@ def term_weights(config: PCLMixConfig, progress: float) -> dict[str, float]:
     Returns:
         A weight for each name in ``TERMS``.
     """
-    mix = config.mix_consistency_weight * gaussian_ramp(
-        progress, config.mix_consistency_start, config.mix_consistency_ramp
-    )
+    ramp = gaussian_ramp(progress, config.mix_consistency_start, config.mix_consistency_ramp)
+    mix, own = config.mix_consistency_weight * ramp, config.pseudo_label_weight * ramp
     closed_world = config.closed_world_weight if config.closed_world else 0.0
     return {
         "supervised_main": config.original_weight,
@@ -126,6 +127,8 @@ def term_weights(config: PCLMixConfig, progress: float) -> dict[str, float]:
         "contrast": config.contrast_weight * power_ramp(progress, config.contrast_start, config.contrast_exponent),
         "closed_world_main": closed_world,
         "closed_world_auxiliary": config.auxiliary_weight * closed_world,
+        "pseudo_labels_main": own,
+        "pseudo_labels_auxiliary": config.auxiliary_weight * own,
     }
 
 
@@ -206,15 +209,19 @@ class PCLMixObjective:
         pseudo = self._pseudo_labels(main, auxiliary, scribbles, progress, strokes)
         pseudo_labels, weights = self._mixed(pseudo, mix, rng)
         closed_world = self._closed_world((main, auxiliary), pseudo.islands, strokes)
+        probabilities = [self.space.probabilities(logits) for logits in (main, auxiliary)]
+        own = self._on_one_decoder((main, auxiliary), probabilities, pseudo, progress, rng)
         contrast, vectors, valid = self._contrast(main, auxiliary, output.embedding, scribbles, progress)
         target = [self.space.supervised_target(t) for t in targets]
         values = {
             "supervised_main": self.supervised_loss(output.main, target),
             "supervised_auxiliary": self.auxiliary_loss(auxiliary, target[0]),
-            "decoder_consistency": self._decoder_consistency(main, auxiliary, None),
+            "decoder_consistency": self._decoder_consistency(main, auxiliary, probabilities),
             "contrast": contrast,
             "closed_world_main": closed_world[0],
             "closed_world_auxiliary": closed_world[1],
+            "pseudo_labels_main": own[0],
+            "pseudo_labels_auxiliary": own[1],
         }
         share = len(auxiliary) / (len(auxiliary) + len(mix.boxes))
         return PatchResult(
@@ -245,7 +252,9 @@ class PCLMixObjective:
         main, auxiliary = output.main[0], output.auxiliary
         target = [self.space.supervised_target(t) for t in targets]
         probabilities = [self.space.probabilities(logits) for logits in (main, auxiliary)]
-        against = self._mix_consistency((main, auxiliary), probabilities, patches.pseudo_labels, patches.pseudo_weights)
+        against = self._against_pseudo_labels(
+            (main, auxiliary), probabilities, patches.pseudo_labels, patches.pseudo_weights
+        )
         values = {
             "supervised_main_mixed": self.supervised_loss(output.main, target),
             "supervised_auxiliary_mixed": self.auxiliary_loss(auxiliary, target[0]),
@@ -276,11 +285,9 @@ class PCLMixObjective:
         weight["decoder_consistency"] *= share
         return torch.stack([weight[name] * value for name, value in values.items()]).sum()
 
-    def _decoder_consistency(self, main: Tensor, auxiliary: Tensor, probabilities: Sequence[Tensor] | None) -> Tensor:
+    def _decoder_consistency(self, main: Tensor, auxiliary: Tensor, probabilities: Sequence[Tensor]) -> Tensor:
         if self.config.decoder_consistency_on_logits:
             return mean_squared_difference(main.float(), auxiliary.float())
-        if probabilities is None:
-            probabilities = [self.space.probabilities(logits) for logits in (main, auxiliary)]
         return mean_squared_difference(probabilities[0], probabilities[1])
 
     @torch.no_grad()
@@ -342,14 +349,29 @@ class PCLMixObjective:
         """Ensemble prediction, the mean of both decoders' probabilities."""
         return 0.5 * (self.space.probabilities(main) + self.space.probabilities(auxiliary))
 
-    def _mix_consistency(
+    def _on_one_decoder(
+        self,
+        decoders: Sequence[Tensor],
+        probabilities: Sequence[Tensor],
+        pseudo: PseudoLabels,
+        progress: float,
+        rng: np.random.Generator,
+    ) -> list[Tensor]:
+        """Loss of both decoders on the patches against the pseudo-labels of one, by a coin flip per batch."""
+        if not term_weights(self.config, progress)["pseudo_labels_main"]:
+            return [each.new_zeros(()) for each in probabilities]
+        teacher = 0 if rng.random() < 0.5 else 1
+        weights = None if pseudo.weights is None else pseudo.weights[teacher]
+        return self._against_pseudo_labels(decoders, probabilities, pseudo.labels[teacher], weights)
+
+    def _against_pseudo_labels(
         self,
         logits: Sequence[Tensor],
         probabilities: Sequence[Tensor],
         pseudo_labels: Tensor,
         weights: Tensor | None,
     ) -> list[Tensor]:
-        """Loss of each decoder's prediction for the twins against the pseudo-labels."""
+        """Loss of each decoder's prediction against pseudo-labels."""
         losses = [self.space.cross_entropy(each, pseudo_labels, weights) for each in logits]
         if self.config.mix_consistency_dice:
             members = self.space.members(pseudo_labels)

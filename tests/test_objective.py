@@ -66,6 +66,8 @@ def test_published_terms_equal_the_plain_loops(coin, inside, outside):
         "contrast": 0.0,  # the queue is empty
         "closed_world_main": 0.0,  # not in the paper
         "closed_world_auxiliary": 0.0,
+        "pseudo_labels_main": 0.0,
+        "pseudo_labels_auxiliary": 0.0,
     }
     result = objective(output, targets, mix, 0.5, _Coin(coin))
     for name, value in zip(TERMS, result.terms.tolist(), strict=True):
@@ -202,9 +204,18 @@ def test_terms_of_regions_equal_the_plain_loops(preset, coin, inside, outside):
             overlap, size = (p * pseudo_maps).sum((0, 2, 3)), (p + pseudo_maps).sum((0, 2, 3))
             consistency += float(np.mean(1 - 2 * overlap / size))
         expected[f"mix_consistency_{name}"] = consistency
+        if preset == "default":  # the coin of this test falls on the same side both times
+            teacher = predicted[0 if coin < 0.5 else 1][:, 0]
+            own_maps = np.stack([teacher > 0, teacher == 2], 1)
+            own = oracles.region_cross_entropy(logits[:B], own_maps, ones)
+            p = oracles.sigmoid(logits[:B])
+            overlap, size = (p * own_maps).sum((0, 2, 3)), (p + own_maps).sum((0, 2, 3))
+            expected[f"pseudo_labels_{name}"] = own + float(np.mean(1 - 2 * overlap / size))
     compared = (main, auxiliary) if preset == "published" else (oracles.sigmoid(main), oracles.sigmoid(auxiliary))
     expected["decoder_consistency"] = oracles.mean_squared_difference(*compared)
     expected |= {"contrast": 0.0, "closed_world_main": 0.0, "closed_world_auxiliary": 0.0}
+    expected.setdefault("pseudo_labels_main", 0.0)
+    expected.setdefault("pseudo_labels_auxiliary", 0.0)
     result = objective(output, targets, mix, 0.5, _Coin(coin))
     for name, value in zip(TERMS, result.terms.tolist(), strict=True):
         assert value == pytest.approx(expected[name], rel=1e-5, abs=1e-6), name
@@ -286,3 +297,19 @@ def test_without_notes_the_patches_speak_for_themselves():
     alone = _objective("default")(output, targets, mix, 0.5, _Coin(0.1))
     noted = _objective("default")(output, targets, mix, 0.5, _Coin(0.1), everything)
     assert torch.equal(alone.terms, noted.terms)
+
+
+@pytest.mark.parametrize(("coin", "teacher"), [(0.1, "main"), (0.9, "auxiliary")])
+def test_pseudo_labels_of_the_patches_equal_the_plain_loops(coin, teacher):
+    output, targets, mix = _sample()
+    objective = _objective("default", closed_world=False)
+    result = objective(output, targets, mix, 0.5, _Coin(coin))
+    decoders = {"main": output.main[0], "auxiliary": output.auxiliary}
+    labels = decoders[teacher].detach()[:B].double().numpy().argmax(1)
+    ones = np.ones(labels.shape)
+    for name, logits in decoders.items():
+        values = logits.detach()[:B].double().numpy()
+        expected = oracles.weighted_cross_entropy(values, labels, ones) + oracles.dice_loss(values, labels, ones)
+        assert result.terms[TERMS.index(f"pseudo_labels_{name}")].item() == pytest.approx(expected, rel=1e-5)
+    begin = objective(output, targets, mix, 0.05, _Coin(coin))
+    assert begin.terms[TERMS.index("pseudo_labels_main")] == 0  # not before the mix consistency
