@@ -22,11 +22,11 @@ class PCLMixConfig:
     seed: int | None = None  # seeds torch, numpy and the loader's workers; None: fresh randomness, as nnU-Net
 
     # Loader
-    # Patches drawn per step over the planned batch, and share of mixed twins among all images of a step. Three quarters
-    # and a quarter keep the number of images through the network, and the memory, the plan was made for. Twins show
-    # nothing new, so half of them (published) leaves fewer images to learn from
-    patch_fraction: float = 0.75
-    twin_share: float = 0.25
+    # Patches drawn per step over the planned batch, and share of mixed twins among all images of a step. Together they
+    # keep the number of images through the network, and the memory, the plan was made for. Twins show nothing new, so
+    # half of them (published) leaves fewer images to learn from
+    patch_fraction: float = 0.875
+    twin_share: float = 0.125
     # Patches first and twins after them, with gradients added up, instead of all in one forward pass: less
     # memory. None: where one pass would have more images than the plan was made for (planned batches of 2)
     two_passes: bool | None = None
@@ -50,8 +50,8 @@ class PCLMixConfig:
     # Supervision by scribbles
     main_supervision: Literal["dice_ce", "ce"] = "dice_ce"  # nnU-Net's partial Dice + CE; published: ce
     auxiliary_supervision: Literal["dice_ce", "ce"] = "ce"  # the same for the auxiliary decoder; published
-    original_weight: float = 0.75  # of the supervised loss on the patches, their share; published: 1
-    mixed_weight: float = 0.25  # of the supervised loss on the mixed twins, their share; published: 1
+    original_weight: float = 0.875  # of the supervised loss on the patches, their share; published: 1
+    mixed_weight: float = 0.125  # of the supervised loss on the mixed twins, their share; published: 1
     auxiliary_weight: float = 0.4  # of the auxiliary decoder in all terms; published
 
     # Pseudo-labels: of the twins (mix consistency) and, not in the paper, of the patches themselves. Both begin alike
