@@ -28,6 +28,7 @@ DECODERS_ONLY = {
     "original_weight": 0.0,
     "mixed_weight": 0.0,
     "mix_consistency_weight": 0.0,
+    "pseudo_label_weight": 0.0,
     "contrast_weight": 0.0,
     "auxiliary_drop_path": 0.0,
 }

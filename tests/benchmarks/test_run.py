@@ -50,7 +50,8 @@ def test_a_grid_from_plan_to_table(workspace, write_grid, tmp_path, capsys):
     assert "2 trainings done, 0 failed, 0 to do" in capsys.readouterr().out
     rows = {row["name"]: row for row in json.loads((output / "main.json").read_text())["rows"]}
     assert rows["stock"]["cost"]["images"] == 8  # 2 steps of 4
-    assert rows["mine"]["cost"]["patches"] == 4
+    assert rows["mine"]["cost"]["images"] == 8
+    assert rows["mine"]["cost"]["patches"] == 6  # 3 of the 4 are patches, the last is a mixed twin
     assert rows["mine"]["difference"]["dice"]["cases"] == 2
     assert rows["mine"]["cost"]["training_seconds"] > 0
     assert rows["mine"]["cost"]["peak_bytes"] > 2**26
