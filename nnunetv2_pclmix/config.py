@@ -68,11 +68,6 @@ class PCLMixConfig:
     closed_world: bool = True
     closed_world_weight: float = 1.0
 
-    # Strokes grown by a random walker before training, where the closed world holds (stroke_growing/). published: False
-    grow_strokes: bool = True
-    grow_beta: float = 50.0  # how much edges of the image stop the walker
-    grow_certainty: float = 0.7  # least probability of a label that is written
-
     # Cross-decoder consistency
     decoder_consistency_weight: float = 1.0
     decoder_consistency_start: float = 0.0
@@ -100,7 +95,7 @@ class PCLMixConfig:
                 raise ValueError(f"pclmix: expected {name} > 0, got {getattr(self, name)}")
         if not 0 < self.twin_share < 1:
             raise ValueError(f"pclmix: expected twin_share between 0 and 1, got {self.twin_share}")
-        for name in ("box_fraction", "anywhere_share", "unlabelled_share", "dense_share", "grow_certainty"):
+        for name in ("box_fraction", "anywhere_share", "unlabelled_share", "dense_share"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"pclmix: expected {name} in [0, 1], got {value}")
@@ -123,7 +118,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mix_consistency_dice": 0.0,
         "pseudo_label_weight": 0.0,
         "closed_world": False,
-        "grow_strokes": False,
         "decoder_consistency_on_logits": True,
         "initial_lr": 0.03,
         "momentum": 0.9,

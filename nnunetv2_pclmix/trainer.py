@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
-from nnunetv2.configuration import default_num_processes
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
@@ -39,7 +38,6 @@ from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.network.dual_decoder import DualDecoderUNet
 from nnunetv2_pclmix.objective import TERMS, PCLMixObjective, StepResult, term_weights
-from nnunetv2_pclmix.stroke_growing.grown_cases import GrownStrokesDataset, Growth, grow_cases
 from nnunetv2_pclmix.training_state import capture_random_state, restore_random_state, seed_everything
 
 MAX_GRADIENT_NORM = 12.0  # nnU-Net's
@@ -213,8 +211,6 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         )
         validation_transforms = self.get_validation_transforms(scales, regions=regions, **labels)
         training_set, validation_set = self.get_tr_and_val_datasets()
-        if self.config.grow_strokes and self.config.closed_world:
-            training_set = self._with_grown_strokes(training_set)
         sampling = {
             "oversample_foreground_percent": self.oversample_foreground_percent,
             "probabilistic_oversampling": self.probabilistic_oversampling,
@@ -246,26 +242,6 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         if self.config.seed is not None:  # a continued training does not see its first epochs' patches again
             seeds = np.random.default_rng([self.config.seed, self.local_rank, self.current_epoch])
         return start_augmenters(training, validation, self.device.type == "cuda", seeds)
-
-    def _with_grown_strokes(self, dataset: Any) -> GrownStrokesDataset:
-        folder = Path(f"{self.preprocessed_dataset_folder}_grown_strokes")
-        growth = Growth(
-            self.label_manager.ignore_label,
-            self.config.grow_beta,
-            self.config.grow_certainty,
-            len(self.configuration_manager.patch_size) == 2,
-            tuple(map(float, self.configuration_manager.spacing)),
-        )
-        cases = [case for case in dataset.identifiers if self._supervision.get(case, "scribble") == "scribble"]
-        if self.is_ddp:  # each rank does its share
-            mine = cases[dist.get_rank() :: dist.get_world_size()]
-            grow_cases(dataset, mine, folder, growth, default_num_processes)
-            dist.barrier()
-        grown = grow_cases(dataset, cases, folder, growth, default_num_processes)
-        self.print_to_log_file(
-            f"PCLMix: strokes of {len(grown.grown)} cases grown by a random walker, see {grown.folder}"
-        )
-        return grown
 
     def _case_probabilities(self, cases: Sequence[str]) -> np.ndarray | None:
         probabilities = case_probabilities(

@@ -49,7 +49,6 @@ class PCLMixDataLoader(nnUNetDataLoader):
         manager = self.label_manager
         structures = manager.foreground_regions if manager.has_regions else manager.foreground_labels
         self._structures = [tuple(map(int, s)) if isinstance(s, (tuple, list)) else int(s) for s in structures]
-        self._grown: frozenset[str] = getattr(self._data, "grown", frozenset())
         self._annotated: list[bool] = []
         self._present: list[list[bool]] = []
         self._rng: np.random.Generator | None = None
@@ -108,9 +107,7 @@ class PCLMixDataLoader(nnUNetDataLoader):
         batch["target"] = [with_twins(t) for t in target] if isinstance(target, list) else with_twins(target)
         batch["mix_partners"], batch["mix_boxes"] = mix.partners, mix.boxes
         batch["annotated"] = torch.tensor(self._annotated)
-        grown = torch.tensor([key in self._grown for key in batch["keys"]])  # labelled for the most part, by strokes
-        dense = self._densely_labelled(batch["target"]) & ~grown
-        batch["present"] = torch.tensor(self._present) | dense[:, None]
+        batch["present"] = torch.tensor(self._present) | self._densely_labelled(batch["target"])[:, None]
         return batch
 
     def _densely_labelled(self, target: Tensor | list[Tensor]) -> Tensor:

@@ -141,25 +141,3 @@ def test_nothing_is_concluded_of_dense_patches(make_loader):
     sparse, dense = torch.full((1, 8, 8), 4), torch.zeros(1, 8, 8)
     sparse[0, 0, :3] = 1
     assert loader._densely_labelled(torch.stack([sparse, dense])).tolist() == [False, True]
-
-
-class _OneLabel:
-    """A dataset all of whose voxels have one label, be it their own or that of grown strokes."""
-
-    def __init__(self, dataset, label, stroke_keys):
-        self.dataset, self.label, self.stroke_keys = dataset, label, stroke_keys
-        self.identifiers = dataset.identifiers
-
-    def load_case(self, identifier):
-        data, seg, seg_prev, properties = self.dataset.load_case(identifier)
-        stroke = np.array([[0, z, 30, 30] for z in range(seg.shape[1])])
-        locations = {key: stroke if key in self.stroke_keys else [] for key in properties["class_locations"]}
-        return data, np.full(seg.shape, self.label), seg_prev, {**properties, "class_locations": locations}
-
-
-def test_structures_of_grown_strokes_are_those_of_the_strokes(make_loader):
-    loader = make_loader()
-    own = loader._data
-    for grown, expected in ((), [True] * 3), (own.identifiers, [False, True, False]):
-        loader._data, loader._grown = _OneLabel(own, 0, [2, loader.annotated_classes_key]), frozenset(grown)
-        assert next(loader)["present"].tolist() == [expected] * 3

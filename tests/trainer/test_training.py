@@ -206,37 +206,3 @@ def test_two_passes_give_the_gradients_of_one(make_trainer, preset):
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         assert torch.allclose(gradients[1][name], gradient, rtol=1e-3, atol=1e-5), name
-
-
-def _labelled_share(trainer):
-    trainer.initialize()
-    trainer.on_train_start()
-    target = next(trainer.dataloader_train)["target"][0]
-    return float((target != trainer.label_manager.ignore_label).float().mean())
-
-
-@pytest.mark.parametrize(
-    ("settings", "grown"), [({}, True), ({"closed_world": False}, False), ({"preset": "published"}, False)]
-)
-def test_strokes_are_grown_where_the_closed_world_holds(make_trainer, settings, grown):
-    trainer = make_trainer(pclmix=settings)
-    share = _labelled_share(trainer)
-    assert share > 0.6 if grown else share < 0.4
-    assert ("grown by a random walker" in Path(trainer.log_file).read_text()) is grown
-
-
-def test_the_validation_patches_have_the_strokes_alone(make_trainer):
-    trainer = make_trainer()
-    trainer.initialize()
-    trainer.on_train_start()
-    target = next(trainer.dataloader_val)["target"][0]
-    assert float((target != trainer.label_manager.ignore_label).float().mean()) < 0.4
-
-
-def test_cases_of_other_supervision_are_not_grown(make_trainer):
-    trainer = make_trainer(change_dataset={"scribbles": {"supervision": {"patient001_frame01": "none"}}})
-    trainer.initialize()
-    dataset, _ = trainer.get_tr_and_val_datasets()
-    grown = trainer._with_grown_strokes(dataset).grown
-    assert "patient001_frame01" in dataset.identifiers
-    assert grown == set(dataset.identifiers) - {"patient001_frame01"}
