@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nnunetv2_pclmix.config import config_from_plans
 from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix, draw_mix, images_of_a_step, sample_nearest, scale_box
 from tests import oracles
 
@@ -112,6 +113,20 @@ def test_images_of_a_step(planned, settings, expected):
 def test_as_many_images_as_planned():
     for planned in range(3, 200):
         assert sum(images_of_a_step(planned, 0.75, 0.25)) == planned
+
+
+@pytest.mark.parametrize(("preset", "expected"), [("default", (7, 1)), ("published", (4, 4))])
+def test_presets_draw_as_many_images_as_planned(preset, expected):
+    config = config_from_plans({"pclmix": {"preset": preset}}, {})
+    shares = (config.patch_fraction, config.twin_share)
+    assert images_of_a_step(8, *shares) == expected
+    for planned in range(4, 200, 2 if preset == "published" else 1):
+        assert sum(images_of_a_step(planned, *shares)) == planned
+
+
+def test_default_weighs_supervision_by_the_shares_of_patches_and_twins():
+    config = config_from_plans({}, {})
+    assert (config.original_weight, config.mixed_weight) == (1 - config.twin_share, config.twin_share)
 
 
 def test_wrong_shapes_are_named():
