@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.accuracy.grid import Grid, read_grid
+from benchmarks.accuracy.grid import PRECISIONS, Grid, read_grid
 from benchmarks.accuracy.judging import find_references, judge_all
 from benchmarks.accuracy.store import JUDGED
 from scribble_conversion.console import EXIT_USER_ERROR, UserError, run_command
@@ -98,11 +98,12 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", help="likewise")
     parser.add_argument("--tables", nargs="+", metavar="NAME", dest="only_tables", help="only these tables of the grid")
     parser.add_argument("--rows", nargs="+", metavar="NAME", dest="only_rows", help="only these rows, and the baseline")
+    parser.add_argument("--precision", choices=PRECISIONS, help="of the training on the CPU, likewise")
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: cpu")
 
 
 def _read(args: argparse.Namespace) -> tuple[Grid, Path]:
-    names = ("dataset", "dense_dataset", "plans", "configuration", "epochs", "iterations", "seeds")
+    names = ("dataset", "dense_dataset", "plans", "configuration", "epochs", "iterations", "seeds", "precision")
     changes = {name: getattr(args, name) for name in (*names, "only_tables", "only_rows")}
     grid = read_grid(args.grid, changes)
     return grid, args.output or Path("accuracy_runs") / grid.name

@@ -13,6 +13,7 @@ from scribble_conversion.console import UserError
 
 TRAINERS = ("nnUNetTrainer", "nnUNetTrainerPCLMix", "nnUNetTrainerPartialCE")
 LABELS = ("scribbles", "dense")
+PRECISIONS = ("float32", "bfloat16")
 
 T = TypeVar("T")
 
@@ -102,6 +103,7 @@ class Grid:
         dense_dataset: number or name of the dataset with the same images and dense training labels, for rows with
             ``labels = "dense"``.
         validation_iterations: batches of nnU-Net's own validation after each epoch, which only its log shows.
+        precision: of the training networks' arithmetic on the CPU; weights, losses and predictions are float32 anyway.
     """
 
     name: str
@@ -113,11 +115,13 @@ class Grid:
     tables: tuple[Table, ...]
     dense_dataset: str | None = None
     validation_iterations: int = 2
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for what, items in (("fold", self.folds), ("row", self.rows), ("table", self.tables)):
             if not items:
                 raise UserError(f"the grid '{self.name}' has no {what}; add [[{what}s]]")
+        _one_of(f"precision of the grid '{self.name}'", self.precision, PRECISIONS)
         for table in self.tables:
             for name in table.rows:
                 self.row(name)

@@ -52,8 +52,11 @@ def make_jobs(grid: Grid, device: str) -> list[Job]:
         The jobs. Tables that need the same training name the same run.
 
     Raises:
-        UserError: data are missing or do not fit the grid, or a row's settings are wrong.
+        UserError: data are missing or do not fit the grid, or a row's settings are wrong, or the device does not
+            train in the grid's precision.
     """
+    if grid.precision != "float32" and device != "cpu":
+        raise UserError(f"{grid.precision} is for the CPU; on {device} nnU-Net chooses by itself, leave precision out")
     scribbles = open_preprocessed(grid.dataset, grid.plans, grid.configuration)
     folds = [patients_of_fold(fold, scribbles.cases) for fold in grid.folds]
     _require_disjoint([validation for _, validation in folds])
@@ -76,7 +79,9 @@ def make_jobs(grid: Grid, device: str) -> list[Job]:
             for index, (training, validation) in enumerate(folds):
                 for row in map(grid.row, table.rows):
                     length = (table.epochs, table.iterations, grid.validation_iterations)
-                    definition = _definition(row, datasets[row.labels], training, validation, length, seed, device)
+                    definition = _definition(
+                        row, datasets[row.labels], training, validation, length, seed, device, grid.precision
+                    )
                     jobs.append(Job(table.name, row.name, index, seed, definition, definition["run"]))
     return jobs
 
@@ -89,6 +94,7 @@ def _definition(
     length: tuple[int, int, int],
     seed: int,
     device: str,
+    precision: str,
 ) -> dict[str, Any]:
     plans = dict(dataset.plans)
     settings = {
@@ -106,6 +112,8 @@ def _definition(
         "seed": seed,
         "device": device,
     }
+    if precision != "float32":
+        settings["precision"] = precision
     run = f"{fingerprint.of_settings(settings)}-{fingerprint.of_code(row.trainer)}"
     if row.trainer == "nnUNetTrainerPCLMix":
         plans["pclmix"] = {**row.pclmix, "seed": seed}

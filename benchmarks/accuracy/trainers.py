@@ -11,6 +11,7 @@ import torch
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
 from nnunetv2_pclmix.trainer import nnUNetTrainerPCLMix
@@ -36,6 +37,7 @@ class Measured(nnUNetTrainer):
     Attributes, set before training:
         training_cases, validation_cases: used instead of ``splits_final.json``.
         run_seed: of the network's first weights, of the loader's workers, and of everything else.
+        precision: ``float32``, or ``bfloat16`` for the network's arithmetic while it trains.
         stop_at: time (seconds since 1970) by which to stop; None for none.
         parent: process that has to be alive; None for none.
     """
@@ -43,6 +45,7 @@ class Measured(nnUNetTrainer):
     training_cases: list[str]
     validation_cases: list[str]
     run_seed: int
+    precision: str = "float32"
     stop_at: float | None = None
     parent: int | None = None
 
@@ -52,6 +55,8 @@ class Measured(nnUNetTrainer):
     def initialize(self) -> None:
         seed_everything(self.run_seed)
         super().initialize()
+        if self.precision == "bfloat16":
+            train_in_bfloat16(self.network)
 
     def get_dataloaders(self) -> tuple:
         augmenters = super().get_dataloaders()
@@ -82,6 +87,23 @@ class Measured(nnUNetTrainer):
             raise TimeIsUp
 
 
+def train_in_bfloat16(network: nn.Module) -> None:
+    """Let a network compute in bfloat16 where autocast allows it, while training on the CPU; outputs stay float32.
+
+    What nnU-Net does with float16 on CUDA. Processors that know bfloat16 need half of the time.
+    """
+    forward = network.forward
+
+    def mixed(*args: Any, **kwargs: Any) -> Any:
+        if not network.training:
+            return forward(*args, **kwargs)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = forward(*args, **kwargs)
+        return tree_map(lambda value: value.float(), output)
+
+    network.forward = mixed  # type: ignore[method-assign]
+
+
 def restart_with_seeds(augmenter: Any, rng: np.random.Generator) -> None:
     """Start an augmenter's workers again, each with a seed; one without workers draws from this process's streams."""
     if not hasattr(augmenter, "seeds"):
@@ -106,6 +128,7 @@ def make_trainer(definition: dict[str, Any]) -> Measured:
     trainer = measured(definition["trainer"])(plans, definition["configuration"], 0, definition["dataset_json"], device)
     trainer.training_cases, trainer.validation_cases = definition["training"], definition["validation"]
     trainer.run_seed = definition["seed"]
+    trainer.precision = definition.get("precision", "float32")
     trainer.num_epochs, trainer.num_iterations_per_epoch = definition["epochs"], definition["iterations"]
     trainer.num_val_iterations_per_epoch = definition["validation_iterations"]
     trainer.save_every = 1
