@@ -69,6 +69,8 @@ def test_what_changes_a_run_and_what_does_not(write_grid, monkeypatch):
         changed = [job.run for job in _jobs(write_grid, tables=[{**tables[0], **change}])]
         assert not {stock, mine} & set(changed)
     assert make_jobs(read_grid(write_grid()), "cuda")[0].run != stock
+    assert _jobs(write_grid, precision="float32")[0].run == stock
+    assert _jobs(write_grid, precision="bfloat16")[0].run != stock
     monkeypatch.setattr(fingerprint, "of_code", lambda trainer: "other")
     assert _jobs(write_grid)[0].run == f"{stock.split('-')[0]}-other"
 
@@ -111,6 +113,13 @@ STOCK = {"name": "stock", "trainer": "nnUNetTrainer"}
 def test_mistakes_that_the_data_reveal(write_grid, changes, sentence):
     with pytest.raises(UserError, match=sentence):
         _jobs(write_grid, **changes)
+
+
+def test_precision_is_for_the_cpu_and_one_of_two(write_grid):
+    with pytest.raises(UserError, match="bfloat16 is for the CPU; on cuda nnU-Net chooses by itself"):
+        make_jobs(read_grid(write_grid(precision="bfloat16")), "cuda")
+    with pytest.raises(UserError, match="precision of the grid 'phantom': expected float32 or bfloat16, got 'int8'"):
+        read_grid(write_grid(precision="int8"))
 
 
 @pytest.fixture

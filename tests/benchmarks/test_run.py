@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+from torch.utils._pytree import tree_flatten
 
 from benchmarks.accuracy import cli, train
 from benchmarks.accuracy.grid import read_grid
@@ -30,9 +31,10 @@ def trainer_of(workspace, write_grid, tmp_path, monkeypatch):
     torch.set_num_threads(1)
     monkeypatch.setattr("nnunetv2.training.logging.nnunet_logger.MetaLogger.plot_progress_png", lambda *_: None)
 
-    def make(row="stock", epochs=1, seed=1, folder="run"):
+    def make(row="stock", epochs=1, seed=1, folder="run", **changes):
         table = {"name": "main", "baseline": "stock", "epochs": epochs, "iterations": 2, "seeds": [seed]}
-        job = next(j for j in make_jobs(read_grid(write_grid(rows=ROWS, tables=[table])), "cpu") if j.row == row)
+        grid = read_grid(write_grid(rows=ROWS, tables=[table], **changes))
+        job = next(j for j in make_jobs(grid, "cpu") if j.row == row)
         run = RunFolder(tmp_path / folder)
         write_json(run.definition_file, job.definition)
         monkeypatch.setenv("nnUNet_results", str(run.results))
@@ -96,6 +98,24 @@ def test_partial_ce_differs_from_stock_in_the_loss_alone(trainer_of):
     for one, other in zip(partial.network.parameters(), stock.network.parameters(), strict=True):
         assert torch.equal(one, other)
     assert images_per_step(partial) == images_per_step(stock) == (4, 4)
+
+
+@pytest.mark.parametrize("row", ["stock", "mine"])
+def test_bfloat16_while_training_and_float32_while_predicting(trainer_of, row):
+    trainer, _ = trainer_of(row, precision="bfloat16")
+    trainer.initialize()
+    inside = []
+    first = next(m for m in trainer.network.modules() if isinstance(m, torch.nn.Conv2d))
+    first.register_forward_hook(lambda module, args, output: inside.append(output.dtype))
+    images = torch.randn(2, 1, *trainer.configuration_manager.patch_size)
+    trained = tree_flatten(trainer.network.train()(images))[0]
+    assert inside == [torch.bfloat16]
+    assert {output.dtype for output in trained} == {torch.float32}
+    sum(output.square().mean() for output in trained).backward()
+    assert {p.grad.dtype for p in trainer.network.parameters() if p.grad is not None} == {torch.float32}
+    predicted = trainer.network.eval()(images)
+    assert inside[1:] == [torch.float32]
+    assert 0 < (predicted[0] - trained[0]).norm() < 0.05 * predicted[0].norm()
 
 
 def test_a_training_stops_in_time_and_continues(trainer_of):
