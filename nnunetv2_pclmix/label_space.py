@@ -34,6 +34,17 @@ class LabelSpace(ABC):
         """(N, channels, *grid) logits -> probabilities, float32 at least whatever the autocast."""
 
     @abstractmethod
+    def scores(self, logits: Tensor) -> Tensor:
+        """(N, channels, *grid) logits -> what all terms of a prediction begin with, so that it is computed once.
+
+        Logarithms of probabilities where classes exclude each other, else the logits; float32 at least.
+        """
+
+    @abstractmethod
+    def probabilities_of_scores(self, scores: Tensor) -> Tensor:
+        """(N, channels, *grid) scores -> probabilities."""
+
+    @abstractmethod
     def labels_of_logits(self, logits: Tensor) -> Tensor:
         """(N, channels, *grid) logits -> (N, *grid) predicted label."""
 
@@ -50,12 +61,12 @@ class LabelSpace(ABC):
         """(N, 1, *grid) labels, some of them to be ignored -> what nnU-Net's loss for this kind of labels expects."""
 
     @abstractmethod
-    def cross_entropy(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-        """Scalar loss of (N, channels, *grid) logits against (N, *grid) labels, all of them known."""
+    def cross_entropy(self, scores: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        """Scalar loss of (N, channels, *grid) scores against (N, *grid) labels, all of them known."""
 
     @abstractmethod
-    def possible_loss(self, logits: Tensor, possible: Tensor) -> Tensor:
-        """Scalar loss of (N, channels, *grid) logits of which one knows what they may be, see ``possible``."""
+    def possible_loss(self, scores: Tensor, possible: Tensor) -> Tensor:
+        """Scalar loss of (N, channels, *grid) scores of which one knows what they may be, see ``possible``."""
 
     def only_present(self, logits: Tensor, present: Tensor) -> Tensor:
         """(N, channels, *grid) logits with those of absent structures out of the running.
@@ -65,7 +76,8 @@ class LabelSpace(ABC):
             present: (N, structures) bool, structures in the order of their channels.
         """
         whole = (..., *[None] * (logits.ndim - 2))
-        return logits.masked_fill(~self._present_channels(present)[whole], float("-inf"))
+        out_of_it = logits.new_zeros(()).masked_fill(~self._present_channels(present), float("-inf"))
+        return logits + out_of_it[whole]
 
     def possible(self, present: Tensor, islands: Tensor) -> Tensor:
         """(N, channels, *grid) bool; what each voxel may be: a present structure, and none on an island.
@@ -106,6 +118,12 @@ class ClassSpace(LabelSpace):
     def probabilities(self, logits: Tensor) -> Tensor:
         return _at_least_float32(logits).softmax(1)
 
+    def scores(self, logits: Tensor) -> Tensor:
+        return _at_least_float32(logits).log_softmax(1)
+
+    def probabilities_of_scores(self, scores: Tensor) -> Tensor:
+        return scores.exp()
+
     def labels_of_logits(self, logits: Tensor) -> Tensor:
         return classes_of(logits)
 
@@ -118,11 +136,11 @@ class ClassSpace(LabelSpace):
     def supervised_target(self, labels: Tensor) -> Tensor:
         return labels
 
-    def cross_entropy(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-        return pseudo_label_cross_entropy(_at_least_float32(logits), labels, weights)
+    def cross_entropy(self, scores: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        return pseudo_label_cross_entropy(scores, labels, weights)
 
-    def possible_loss(self, logits: Tensor, possible: Tensor) -> Tensor:
-        return possible_classes_loss(_at_least_float32(logits), possible)
+    def possible_loss(self, scores: Tensor, possible: Tensor) -> Tensor:
+        return possible_classes_loss(scores, possible)
 
     def members(self, labels: Tensor) -> Tensor:
         shape = (len(labels), self.num_labels, *labels.shape[1:])
@@ -164,6 +182,12 @@ class RegionSpace(LabelSpace):
     def probabilities(self, logits: Tensor) -> Tensor:
         return _at_least_float32(logits).sigmoid()
 
+    def scores(self, logits: Tensor) -> Tensor:
+        return _at_least_float32(logits)
+
+    def probabilities_of_scores(self, scores: Tensor) -> Tensor:
+        return scores.sigmoid()
+
     def _labels(self, values: Tensor, threshold: float) -> Tensor:
         labels = torch.zeros(values.shape[:1] + values.shape[2:], dtype=torch.long, device=values.device)
         for channel, value in enumerate(self.class_order):
@@ -182,11 +206,11 @@ class RegionSpace(LabelSpace):
     def supervised_target(self, labels: Tensor) -> Tensor:
         return self._maps(labels[:, 0])
 
-    def cross_entropy(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-        return pseudo_region_cross_entropy(_at_least_float32(logits), self._maps(labels)[:, :-1], weights)
+    def cross_entropy(self, scores: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        return pseudo_region_cross_entropy(scores, self._maps(labels)[:, :-1], weights)
 
-    def possible_loss(self, logits: Tensor, possible: Tensor) -> Tensor:
-        return possible_regions_loss(_at_least_float32(logits), possible)
+    def possible_loss(self, scores: Tensor, possible: Tensor) -> Tensor:
+        return possible_regions_loss(scores, possible)
 
     def members(self, labels: Tensor) -> Tensor:
         return self._maps(labels)[:, :-1].float()

@@ -208,9 +208,10 @@ class PCLMixObjective:
         scribbles = targets[0][:, 0]
         pseudo = self._pseudo_labels(main, auxiliary, scribbles, progress, strokes)
         pseudo_labels, weights = self._mixed(pseudo, mix, rng)
-        closed_world = self._closed_world((main, auxiliary), pseudo.islands, strokes)
-        probabilities = [self.space.probabilities(logits) for logits in (main, auxiliary)]
-        own = self._on_one_decoder((main, auxiliary), probabilities, pseudo, progress, rng)
+        scores = [self.space.scores(logits) for logits in (main, auxiliary)]
+        probabilities = [self.space.probabilities_of_scores(each) for each in scores]
+        closed_world = self._closed_world(scores, pseudo.islands, strokes)
+        own = self._on_one_decoder(scores, probabilities, pseudo, progress, rng)
         contrast, vectors, valid = self._contrast(main, auxiliary, output.embedding, scribbles, progress)
         target = [self.space.supervised_target(t) for t in targets]
         values = {
@@ -251,10 +252,9 @@ class PCLMixObjective:
         """
         main, auxiliary = output.main[0], output.auxiliary
         target = [self.space.supervised_target(t) for t in targets]
-        probabilities = [self.space.probabilities(logits) for logits in (main, auxiliary)]
-        against = self._against_pseudo_labels(
-            (main, auxiliary), probabilities, patches.pseudo_labels, patches.pseudo_weights
-        )
+        scores = [self.space.scores(logits) for logits in (main, auxiliary)]
+        probabilities = [self.space.probabilities_of_scores(each) for each in scores]
+        against = self._against_pseudo_labels(scores, probabilities, patches.pseudo_labels, patches.pseudo_weights)
         values = {
             "supervised_main_mixed": self.supervised_loss(output.main, target),
             "supervised_auxiliary_mixed": self.auxiliary_loss(auxiliary, target[0]),
@@ -328,18 +328,18 @@ class PCLMixObjective:
         return mixed(pseudo.labels), None if pseudo.weights is None else mixed(pseudo.weights)
 
     def _closed_world(
-        self, decoders: Sequence[Tensor], islands: Sequence[Tensor] | None, strokes: Strokes | None
+        self, scores: Sequence[Tensor], islands: Sequence[Tensor] | None, strokes: Strokes | None
     ) -> list[Tensor]:
         """Loss of each decoder for structures where the strokes say that there is none."""
         if islands is None or not self.config.closed_world_weight:
-            return [logits.new_zeros((), dtype=torch.float32) for logits in decoders]
+            return [each.new_zeros(()) for each in scores]
         losses = []
-        for logits, each in zip(decoders, islands, strict=True):
+        for of_decoder, each in zip(scores, islands, strict=True):
             if strokes is None:
-                present = each.new_ones(len(each), logits.shape[1] - self.space.first_structure)
+                present = each.new_ones(len(each), of_decoder.shape[1] - self.space.first_structure)
             else:
                 present = strokes.present
-            losses.append(self.space.possible_loss(logits, self.space.possible(present, each)))
+            losses.append(self.space.possible_loss(of_decoder, self.space.possible(present, each)))
         return losses
 
     def _threshold(self, progress: float) -> float:
@@ -351,7 +351,7 @@ class PCLMixObjective:
 
     def _on_one_decoder(
         self,
-        decoders: Sequence[Tensor],
+        scores: Sequence[Tensor],
         probabilities: Sequence[Tensor],
         pseudo: PseudoLabels,
         progress: float,
@@ -362,17 +362,17 @@ class PCLMixObjective:
             return [each.new_zeros(()) for each in probabilities]
         teacher = 0 if rng.random() < 0.5 else 1
         weights = None if pseudo.weights is None else pseudo.weights[teacher]
-        return self._against_pseudo_labels(decoders, probabilities, pseudo.labels[teacher], weights)
+        return self._against_pseudo_labels(scores, probabilities, pseudo.labels[teacher], weights)
 
     def _against_pseudo_labels(
         self,
-        logits: Sequence[Tensor],
+        scores: Sequence[Tensor],
         probabilities: Sequence[Tensor],
         pseudo_labels: Tensor,
         weights: Tensor | None,
     ) -> list[Tensor]:
         """Loss of each decoder's prediction against pseudo-labels."""
-        losses = [self.space.cross_entropy(each, pseudo_labels, weights) for each in logits]
+        losses = [self.space.cross_entropy(each, pseudo_labels, weights) for each in scores]
         if self.config.mix_consistency_dice:
             members = self.space.members(pseudo_labels)
             losses = [

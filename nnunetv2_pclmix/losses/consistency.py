@@ -8,13 +8,15 @@ from torch import Tensor
 from nnunetv2_pclmix.losses.shapes import check_labels, check_same
 
 
-def pseudo_label_cross_entropy(logits: Tensor, pseudo_labels: Tensor, weights: Tensor | None = None) -> Tensor:
+def pseudo_label_cross_entropy(
+    log_probabilities: Tensor, pseudo_labels: Tensor, weights: Tensor | None = None
+) -> Tensor:
     """Cross-entropy against hard pseudo-labels, averaged over voxels (PCLMix, mix consistency).
 
     As published with ``weights=None``. Weights let uncertain pseudo-labels count less.
 
     Args:
-        logits: (N, C, *grid).
+        log_probabilities: (N, C, *grid), ``logits.log_softmax(1)``.
         pseudo_labels: (N, *grid) class indices; detached by the caller.
         weights: (N, *grid) in [0, 1], or None for one everywhere.
 
@@ -24,11 +26,11 @@ def pseudo_label_cross_entropy(logits: Tensor, pseudo_labels: Tensor, weights: T
     Raises:
         ValueError: if the shapes do not fit.
     """
-    check_labels(logits, pseudo_labels)
+    check_labels(log_probabilities, pseudo_labels)
     if weights is None:
-        return F.cross_entropy(logits, pseudo_labels)
-    check_labels(logits, weights)
-    losses = F.cross_entropy(logits, pseudo_labels, reduction="none")
+        return F.nll_loss(log_probabilities, pseudo_labels)
+    check_labels(log_probabilities, weights)
+    losses = F.nll_loss(log_probabilities, pseudo_labels, reduction="none")
     return (losses * weights).sum() / weights.numel()
 
 
