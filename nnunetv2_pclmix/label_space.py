@@ -29,9 +29,9 @@ class LabelSpace(ABC):
     ignore_label: int
     first_structure: int
 
-    @abstractmethod
     def probabilities(self, logits: Tensor) -> Tensor:
         """(N, channels, *grid) logits -> probabilities, float32 at least whatever the autocast."""
+        return self.probabilities_of_scores(self.scores(logits))
 
     @abstractmethod
     def scores(self, logits: Tensor) -> Tensor:
@@ -115,9 +115,6 @@ class ClassSpace(LabelSpace):
     def __init__(self, num_labels: int, ignore_label: int) -> None:
         self.num_labels, self.ignore_label = num_labels, ignore_label
 
-    def probabilities(self, logits: Tensor) -> Tensor:
-        return _at_least_float32(logits).softmax(1)
-
     def scores(self, logits: Tensor) -> Tensor:
         return _at_least_float32(logits).log_softmax(1)
 
@@ -178,9 +175,6 @@ class RegionSpace(LabelSpace):
     def _maps(self, labels: Tensor) -> Tensor:
         """(N, *grid) labels -> (N, regions + 1, *grid) bool."""
         return self._table.to(labels.device)[labels.long()].movedim(-1, 1)
-
-    def probabilities(self, logits: Tensor) -> Tensor:
-        return _at_least_float32(logits).sigmoid()
 
     def scores(self, logits: Tensor) -> Tensor:
         return _at_least_float32(logits)

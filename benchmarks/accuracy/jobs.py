@@ -112,7 +112,7 @@ def _definition(
         "seed": seed,
         "device": device,
     }
-    if precision != "float32":
+    if precision != "float32":  # else left out: trainings from before there was a choice still count
         settings["precision"] = precision
     run = f"{fingerprint.of_settings(settings)}-{fingerprint.of_code(row.trainer)}"
     if row.trainer == "nnUNetTrainerPCLMix":
