@@ -28,6 +28,13 @@ def test_the_grids_shipped_are_valid(name, steps):
     assert all(fold.validation == "81-100" for fold in grid.folds)
 
 
+def test_the_hippocampus_grid_is_valid():
+    grid = read_grid(GRIDS / "hippocampus.toml")
+    (table,), (fold,) = grid.tables, grid.folds
+    assert (grid.name, table.steps, table.rows) == ("hippocampus", 500, ("stock nnU-Net", "PCLMix default"))
+    assert len(set(fold.validation.split(","))) == 12
+
+
 def test_changes_and_choices(write_grid):
     tables = [{"name": n, "baseline": "stock", "epochs": 9, "iterations": 9, "seeds": [1]} for n in ("a", "b")]
     file = write_grid(tables=tables)
