@@ -116,7 +116,7 @@ def main() -> None:
 
     def dual_step() -> None:
         with autocast():
-            result = objective(dual(images), targets, mix, 0.5, rng, strokes)
+            result = objective(dual(images), targets, mix, 0.5, rng, strokes, images)
         result.loss.backward()
         queue.enqueue(result.queue_vectors, result.queue_valid)
 
@@ -130,7 +130,8 @@ def main() -> None:
         objective._contrast(main, auxiliary, output.embedding, scribbles, 0.5)[0].backward()
 
     def pseudo_labels() -> None:
-        pseudo = objective._pseudo_labels(output.main[0][:patches], output.auxiliary[:patches], scribbles, 0.5, strokes)
+        main, auxiliary = output.main[0][:patches], output.auxiliary[:patches]
+        pseudo = objective._pseudo_labels(main, auxiliary, scribbles, 0.5, strokes, images[:patches])
         objective._mixed(pseudo, mix, rng)
 
     one = images[:1]

@@ -62,6 +62,11 @@ class PCLMixConfig:
     pseudo_label_weight: float = 1.0  # of the patches' own, by a decoder chosen by chance; published: 0
     mix_consistency_certain_only: bool = False  # leave uncertain pseudo-labels out; published: False
 
+    # Appearance: near the borders of a prediction, pseudo-labels also follow the grey values of the image's own strokes
+    # (appearance.py). published: 0
+    appearance_weight: float = 4.0  # of the log density beside the logits; 0 turns it off
+    appearance_radius: int = 4  # voxels (of the finest spacing) that a border may move
+
     # Closed world: what no stroke vouches for is no structure (closed_world.py), in the pseudo-labels, and by a loss of
     # its own from the first step on. Turn it off where annotators left structures without a stroke in images that they
     # scribbled. published: False
@@ -99,6 +104,9 @@ class PCLMixConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"pclmix: expected {name} in [0, 1], got {value}")
+        for name in ("appearance_weight", "appearance_radius"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"pclmix: expected {name} >= 0, got {getattr(self, name)}")
         for name in ("main_supervision", "auxiliary_supervision"):
             if getattr(self, name) not in ("dice_ce", "ce"):
                 raise ValueError(f"pclmix: expected {name} dice_ce or ce, got {getattr(self, name)!r}")
@@ -117,6 +125,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mix_consistency_ramp": 0.0,
         "mix_consistency_dice": 0.0,
         "pseudo_label_weight": 0.0,
+        "appearance_weight": 0.0,
         "closed_world": False,
         "decoder_consistency_on_logits": True,
         "initial_lr": 0.03,

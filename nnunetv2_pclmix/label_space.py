@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from nnunetv2_pclmix.appearance import any_around
 from nnunetv2_pclmix.losses.consistency import pseudo_label_cross_entropy, pseudo_region_cross_entropy
 from nnunetv2_pclmix.losses.possible import possible_classes_loss, possible_regions_loss
 from nnunetv2_pclmix.pseudo_label import classes_of, entropy, largest_binary_entropy
@@ -98,6 +99,19 @@ class LabelSpace(ABC):
         return torch.cat([background, present], 1)
 
     @abstractmethod
+    def with_evidence(self, logits: Tensor, evidence: Tensor, radius: Sequence[int]) -> Tensor:
+        """Logits that take another opinion into account near the borders of the prediction.
+
+        Args:
+            logits: (N, channels, *grid).
+            evidence: (N, C, *grid) logarithm of how well each label fits a voxel, up to a constant.
+            radius: how far from voxels predicted as a label, along each axis, others may become that label.
+
+        Returns:
+            (N, channels, *grid) float logits.
+        """
+
+    @abstractmethod
     def members(self, labels: Tensor) -> Tensor:
         """(N, *grid) labels, all of them known -> (N, channels, *grid) float, 1 where the channel applies."""
 
@@ -138,6 +152,11 @@ class ClassSpace(LabelSpace):
 
     def possible_loss(self, scores: Tensor, possible: Tensor) -> Tensor:
         return possible_classes_loss(scores, possible)
+
+    def with_evidence(self, logits: Tensor, evidence: Tensor, radius: Sequence[int]) -> Tensor:
+        labels = classes_of(logits)
+        near = any_around(torch.stack([labels == c for c in range(self.num_labels)], 1), radius)
+        return (logits + evidence).masked_fill_(~near, float("-inf"))
 
     def members(self, labels: Tensor) -> Tensor:
         shape = (len(labels), self.num_labels, *labels.shape[1:])
@@ -205,6 +224,21 @@ class RegionSpace(LabelSpace):
 
     def possible_loss(self, scores: Tensor, possible: Tensor) -> Tensor:
         return possible_regions_loss(scores, possible)
+
+    def with_evidence(self, logits: Tensor, evidence: Tensor, radius: Sequence[int]) -> Tensor:
+        table = self._table[: self.num_labels, :-1].to(logits.device)
+        predicted = logits > 0
+        near = any_around(predicted, radius) & any_around(~predicted, radius)
+        inside, outside = (
+            torch.stack([self._mean_density(evidence, labels) for labels in side.T], 1) for side in (table, ~table)
+        )
+        return logits + torch.where(near, inside - outside, 0.0)
+
+    @staticmethod
+    def _mean_density(evidence: Tensor, labels: Tensor) -> Tensor:
+        """(N, C, *grid), (C,) bool -> (N, *grid) log of the mean density of some labels."""
+        some = evidence.masked_fill(~labels.view(1, -1, *[1] * (evidence.ndim - 2)), float("-inf"))
+        return some.logsumexp(1) - labels.sum().log()
 
     def members(self, labels: Tensor) -> Tensor:
         return self._maps(labels)[:, :-1].float()

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nnunetv2_pclmix.appearance import mean_around, stroke_log_density
 from nnunetv2_pclmix.closed_world import Strokes, vouch
 from nnunetv2_pclmix.config import PCLMixConfig
 from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix, sample_nearest
@@ -146,6 +147,7 @@ class PCLMixObjective:
         supervised_loss: the main decoder's (deep-supervision) loss, from lists of logits and targets to a scalar.
         auxiliary_loss: the auxiliary decoder's, for one scale.
         queue: class queue of the contrast; read here, filled by the trainer afterwards.
+        spacing: of the grid's voxels, in any unit; None: the same along all axes.
     """
 
     def __init__(
@@ -155,12 +157,14 @@ class PCLMixObjective:
         supervised_loss: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor],
         auxiliary_loss: Callable[[Tensor, Tensor], Tensor],
         queue: MemoryQueue,
+        spacing: Sequence[float] | None = None,
     ) -> None:
         self.config = config
         self.space = space
         self.supervised_loss = supervised_loss
         self.auxiliary_loss = auxiliary_loss
         self.queue = queue
+        self.spacing = spacing
 
     def __call__(
         self,
@@ -170,6 +174,7 @@ class PCLMixObjective:
         progress: float,
         rng: np.random.Generator,
         strokes: Strokes | None = None,
+        images: Tensor | None = None,
     ) -> StepResult:
         """All terms for a batch of B patches followed by K mixed twins.
 
@@ -180,6 +185,7 @@ class PCLMixObjective:
             progress: fraction of the training done.
             rng: source of the coin flips.
             strokes: what is known of the images that the patches are from; None: no more than the patches show.
+            images: (B + K, channels, *grid) what the network saw, whose grey values the pseudo-labels then follow.
 
         Returns:
             The loss and what goes with it.
@@ -190,7 +196,8 @@ class PCLMixObjective:
         parts = zip(main, output.auxiliary.split(sizes), output.embedding.split(sizes), strict=True)
         patches, twins = (DualOutput(list(m), g, e) for m, g, e in parts)
         target, target_mixed = zip(*(t.split(sizes) for t in targets), strict=True)
-        first = self.on_patches(patches, target, mix, progress, rng, strokes)
+        images = None if images is None else images[: sizes[0]]
+        first = self.on_patches(patches, target, mix, progress, rng, strokes, images)
         second = self.on_twins(twins, target_mixed, first, progress)
         return self.whole(first, second)
 
@@ -202,11 +209,15 @@ class PCLMixObjective:
         progress: float,
         rng: np.random.Generator,
         strokes: Strokes | None = None,
+        images: Tensor | None = None,
     ) -> PatchResult:
-        """The share of the B patches in the loss, and the pseudo-labels of their twins; as ``__call__``."""
+        """The share of the B patches in the loss, and the pseudo-labels of their twins.
+
+        Arguments as of ``__call__``, but of the patches alone.
+        """
         main, auxiliary = output.main[0], output.auxiliary
         scribbles = targets[0][:, 0]
-        pseudo = self._pseudo_labels(main, auxiliary, scribbles, progress, strokes)
+        pseudo = self._pseudo_labels(main, auxiliary, scribbles, progress, strokes, images)
         pseudo_labels, weights = self._mixed(pseudo, mix, rng)
         scores = [self.space.scores(logits) for logits in (main, auxiliary)]
         probabilities = [self.space.probabilities_of_scores(each) for each in scores]
@@ -292,17 +303,25 @@ class PCLMixObjective:
 
     @torch.no_grad()
     def _pseudo_labels(
-        self, main: Tensor, auxiliary: Tensor, scribbles: Tensor, progress: float, strokes: Strokes | None
+        self,
+        main: Tensor,
+        auxiliary: Tensor,
+        scribbles: Tensor,
+        progress: float,
+        strokes: Strokes | None,
+        images: Tensor | None = None,
     ) -> PseudoLabels:
         decoders = [main, auxiliary]
         weights = None
         if self.config.mix_consistency_certain_only:
             certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= self._threshold(progress)
             weights = [certain.float()] * 2
+        if strokes is not None and self.config.closed_world:
+            decoders = [self.space.only_present(logits, strokes.present) for logits in decoders]
+        if images is not None and self.config.appearance_weight:
+            decoders = self._by_appearance(decoders, images, scribbles)
         if not self.config.closed_world:
             return PseudoLabels([self.space.labels_of_logits(logits) for logits in decoders], weights, None)
-        if strokes is not None:
-            decoders = [self.space.only_present(logits, strokes.present) for logits in decoders]
         predicted = torch.cat([self.space.labels_of_logits(logits) for logits in decoders])
         annotated = None if strokes is None else strokes.annotated
         vouched, sure = vouch(predicted, scribbles, self.space.num_labels, self.space.ignore_label, annotated)
@@ -312,6 +331,14 @@ class PCLMixObjective:
         if weights is not None:
             sure_of = [weight * each for weight, each in zip(weights, sure_of, strict=True)]
         return PseudoLabels(labels, sure_of, list((vouched != predicted).chunk(2)))
+
+    def _by_appearance(self, decoders: Sequence[Tensor], images: Tensor, scribbles: Tensor) -> list[Tensor]:
+        """The decoders' logits with the say of the strokes' grey values near the borders."""
+        density = stroke_log_density(images, scribbles, self.space.num_labels, self.space.ignore_label)
+        spacing = np.asarray(self.spacing or [1.0] * (images.ndim - 2), float)
+        near, around = ((r * spacing.min() / spacing).round().astype(int) for r in (self.config.appearance_radius, 1))
+        evidence = self.config.appearance_weight * mean_around(density, around.tolist())
+        return [self.space.with_evidence(logits.float(), evidence, near.tolist()) for logits in decoders]
 
     def _mixed(self, pseudo: PseudoLabels, mix: Mix, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
         """Pseudo-labels (K, *grid) of the twins, and their weights.

@@ -110,6 +110,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             loss if isinstance(loss, DeepSupervisionWrapper) else lambda m, t: full_resolution(m[0], t[0]),
             self._partial_cross_entropy() if self.config.auxiliary_supervision == "ce" else self._dice_and_ce(),
             self.queue,
+            self.configuration_manager.spacing,
         )
         self._register_log_keys()
         self.print_to_log_file(f"PCLMix: {self.config}")
@@ -288,10 +289,16 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
     def _autocast(self) -> Any:
         return autocast("cuda") if self.device.type == "cuda" else dummy_context()
 
+    def _grey_values(self, data: Tensor) -> Tensor:
+        """The image among the network's input channels; a cascade's others are the previous stage's segmentation."""
+        names = "modality" if "modality" in self.dataset_json else "channel_names"  # nnU-Net knows both
+        return data[:, : len(self.dataset_json[names])]
+
     def _step_in_one_pass(self, data: Tensor, target: list[Tensor], mix: Mix, strokes: Strokes) -> StepResult:
         """Gradients of a step from one forward of patches and twins together."""
         with self._autocast():
-            result = self.objective(self.network(data), target, mix, self.progress, self.rng, strokes)
+            grey = self._grey_values(data)
+            result = self.objective(self.network(data), target, mix, self.progress, self.rng, strokes, grey)
         self._backward(result.loss)
         return result
 
@@ -301,7 +308,13 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         with self.network.no_sync() if self.is_ddp else nullcontext():
             with self._autocast():
                 patches = self.objective.on_patches(
-                    self.network(data[:size]), [t[:size] for t in target], mix, self.progress, self.rng, strokes
+                    self.network(data[:size]),
+                    [t[:size] for t in target],
+                    mix,
+                    self.progress,
+                    self.rng,
+                    strokes,
+                    self._grey_values(data[:size]),
                 )
             self._backward(patches.loss)
         with self._autocast():

@@ -191,3 +191,31 @@ class Ring:
 
     def push(self, vector: np.ndarray) -> None:
         self.vectors = [*self.vectors, vector][-self.length :]
+
+
+def stroke_log_density(images, scribbles, num_labels, bins, reach, bandwidth, prior):
+    """Log density of grey values among the strokes of each class, from histograms smoothed by a Gaussian."""
+    size, channels, *grid = images.shape
+    result = np.zeros((size, num_labels, *grid))
+    centres = [-reach + 2 * reach * k / (bins - 1) for k in range(bins)]
+    for n in range(size):
+        strokes = [v for v in np.ndindex(*grid) if 0 <= scribbles[n][v] < num_labels]
+        for channel in range(channels):
+            image = images[n, channel]
+            grey = [float(image[v]) for v in strokes]
+            mean = sum(grey) / max(1, len(grey))
+            deviation = max(1e-6, math.sqrt(sum((g - mean) ** 2 for g in grey) / max(1, len(grey))))
+            place = {v: min(bins - 1, max(0, round((float(image[v]) - mean) / deviation * (bins - 1) / (2 * reach)
+                     + (bins - 1) / 2))) for v in np.ndindex(*grid)}  # fmt: skip
+            smooth = np.zeros((num_labels, bins))
+            for v in strokes:
+                bump = [math.exp(-0.5 * ((c - centres[place[v]]) / bandwidth) ** 2) for c in centres]
+                for k in range(bins):
+                    smooth[scribbles[n][v], k] += bump[k] / sum(bump)
+            pool = smooth.sum(0) / max(1, len(strokes))
+            for c in range(num_labels):
+                count = sum(scribbles[n][v] == c for v in strokes)
+                for v in np.ndindex(*grid):
+                    p = (smooth[c, place[v]] + prior * pool[place[v]]) / (count + prior)
+                    result[n, c][v] += math.log(max(p, 1e-12))
+    return result

@@ -25,6 +25,7 @@ def test_the_configuration_wins_over_the_plans_and_both_over_the_preset():
         ({"box_fracton": 0.1}, "unknown hyper-parameter box_fracton"),
         ({"box_fraction": 1.5}, r"expected box_fraction in \[0, 1\], got 1.5"),
         ({"patch_fraction": 0}, "expected patch_fraction > 0"),
+        ({"appearance_radius": -1}, "expected appearance_radius >= 0, got -1"),
         ({"main_supervision": "dice"}, "expected main_supervision"),
     ],
 )

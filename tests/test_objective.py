@@ -313,3 +313,54 @@ def test_pseudo_labels_of_the_patches_equal_the_plain_loops(coin, teacher):
         assert result.terms[TERMS.index(f"pseudo_labels_{name}")].item() == pytest.approx(expected, rel=1e-5)
     begin = objective(output, targets, mix, 0.05, _Coin(coin))
     assert begin.terms[TERMS.index("pseudo_labels_main")] == 0  # not before the mix consistency
+
+
+def _two_tones():
+    """A bright structure 1 in the right half, a dark background; the prediction's border is three voxels off."""
+    images = torch.zeros(B, 1, *GRID)
+    images[..., GRID[1] // 2 :] = 1.0
+    logits = torch.zeros(2 * B, C, *GRID)
+    logits[:, 1, :, GRID[1] // 2 + 3 :] = 1.0
+    logits[:, 0, :, : GRID[1] // 2 + 3] = 1.0
+    targets = torch.full((2 * B, 1, *GRID), IGNORE)
+    targets[..., :, 2], targets[..., :, -2] = 0, 1
+    output = DualOutput([logits], logits.clone(), torch.randn(2 * B, D, 2, 3))
+    return output, [targets], images, (images[:, 0] > 0).long()
+
+
+@pytest.mark.parametrize("closed_world", [True, False])
+def test_pseudo_labels_follow_the_grey_values_of_the_strokes(closed_world):
+    output, targets, images, truth = _two_tones()
+    noisy = images + 0.05 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    arguments = output.main[0][:B], output.auxiliary[:B], targets[0][:B, 0], 0.5, None, noisy
+    for weight, expected in ((4.0, truth), (0.0, output.main[0][:B].argmax(1))):
+        objective = _objective("default", closed_world=closed_world, appearance_weight=weight)
+        for labels in objective._pseudo_labels(*arguments).labels:
+            assert torch.equal(labels, expected)
+
+
+def test_a_step_hands_its_images_to_the_pseudo_labels():
+    output, targets, images, truth = _two_tones()
+    _, _, mix = _sample()
+    both = torch.cat([images, images])
+    result = _objective("default")(output, targets, mix, 0.5, _Coin(0.1), None, both)
+    assert result.pseudo_counts[1] == truth.sum()
+    published = _objective("published")(output, targets, mix, 0.5, _Coin(0.1), None, both)
+    assert published.pseudo_counts[1] < truth.sum()
+
+
+def test_borders_move_less_along_an_axis_of_thick_slices():
+    config = config_from_plans({"pclmix": {"closed_world": False}}, {})
+    loss = PartialCrossEntropyLoss(IGNORE)
+    output, targets, images, truth = _two_tones()
+    found = {}
+    for spacing in ([1.0, 1.0], [1.0, 5.0]):
+        objective = PCLMixObjective(
+            config, ClassSpace(C, IGNORE), lambda m, t: loss(m[0], t[0]), loss, MemoryQueue(C, 7, D), spacing
+        )
+        labels = objective._pseudo_labels(
+            output.main[0][:B], output.auxiliary[:B], targets[0][:B, 0], 0.5, None, images
+        ).labels[0]
+        found[spacing[1]] = (labels != truth).sum().item()
+    assert found[1.0] == 0
+    assert found[5.0] == 2 * B * GRID[0]

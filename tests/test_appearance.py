@@ -1,0 +1,110 @@
+"""The grey values of strokes: against plain loops, and what they are for."""
+
+import numpy as np
+import pytest
+import torch
+
+from nnunetv2_pclmix import appearance
+from nnunetv2_pclmix.appearance import any_around, mean_around, stroke_log_density
+from nnunetv2_pclmix.label_space import ClassSpace, RegionSpace
+from tests import oracles
+
+C, IGNORE = 3, 3
+
+
+def _sample(grid, channels=1, seed=0, share=0.3):
+    rng = np.random.default_rng(seed)
+    images = rng.normal(size=(2, channels, *grid)).astype(np.float32)
+    scribbles = rng.integers(0, C, (2, *grid))
+    scribbles[rng.random(scribbles.shape) > share] = IGNORE
+    return torch.from_numpy(images), torch.from_numpy(scribbles)
+
+
+@pytest.mark.parametrize(("grid", "channels"), [((5, 6), 1), ((4, 5), 2), ((2, 3, 4), 1), ((1, 1), 1)])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_density_equals_the_plain_loops(grid, channels, share):
+    images, scribbles = _sample(grid, channels, share=share)
+    expected = oracles.stroke_log_density(
+        images.double().numpy(),
+        scribbles.numpy(),
+        C,
+        appearance.BINS,
+        appearance.RANGE,
+        appearance.BANDWIDTH,
+        appearance.PRIOR_VOXELS,
+    )
+    density = stroke_log_density(images.double(), scribbles, C, IGNORE)
+    assert density.numpy() == pytest.approx(expected, rel=1e-9)
+
+
+def test_density_without_strokes_prefers_no_class_and_without_contrast_is_finite():
+    images, scribbles = _sample((6, 7))
+    none = stroke_log_density(images, torch.full_like(scribbles, IGNORE), C, IGNORE)
+    assert (none == none[:, :1]).all()
+    assert stroke_log_density(torch.zeros_like(images), scribbles, C, IGNORE).isfinite().all()
+    assert stroke_log_density(images * 1e4, scribbles, C, IGNORE).isfinite().all()
+    for value in (torch.nan, torch.inf):
+        images[0, 0, 2] = value
+        assert stroke_log_density(images, scribbles, C, IGNORE).isfinite().all()
+
+
+def test_a_class_without_strokes_claims_no_more_than_all_strokes_together():
+    images, scribbles = _sample((20, 20))
+    scribbles[scribbles == 2] = IGNORE
+    density = stroke_log_density(images, scribbles, C, IGNORE)
+    others = density[:, :2].exp()
+    assert (density[:, 2].exp() <= others.amax(1) + 1e-6).all()
+    assert (density[:, 2].exp() >= others.amin(1) - 1e-6).all()
+
+
+def test_brightness_and_contrast_of_the_image_do_not_matter():
+    images, scribbles = _sample((8, 9))
+    density = stroke_log_density(images.double(), scribbles, C, IGNORE)
+    assert torch.allclose(stroke_log_density(images.double() * 50 - 7, scribbles, C, IGNORE), density)
+
+
+def test_half_precision_does_not_reach_the_counts():
+    images, scribbles = torch.zeros(1, 1, 300, 300), torch.zeros(1, 300, 300, dtype=torch.long)
+    with torch.autocast("cpu", torch.bfloat16):
+        density = stroke_log_density(images, scribbles, C, IGNORE)
+    assert density.dtype == torch.float32
+    assert torch.equal(density, stroke_log_density(images, scribbles, C, IGNORE))
+
+
+@pytest.mark.parametrize("radius", [(0, 0), (1, 0), (2, 3), (9, 20)])
+def test_around_equals_the_plain_loops(radius):
+    rng = np.random.default_rng(1)
+    values, mask = rng.normal(size=(2, 3, 6, 8)), rng.random((2, 3, 6, 8)) < 0.1
+    means, anys = mean_around(torch.from_numpy(values), radius), any_around(torch.from_numpy(mask), radius)
+    for y, x in np.ndindex(6, 8):
+        box = np.s_[:, :, max(0, y - radius[0]) : y + radius[0] + 1, max(0, x - radius[1]) : x + radius[1] + 1]
+        assert means[:, :, y, x].numpy() == pytest.approx(values[box].mean((2, 3)), abs=1e-12)
+        assert np.array_equal(anys[:, :, y, x].numpy(), mask[box].any((2, 3)))
+
+
+def test_evidence_moves_the_borders_of_classes_and_no_more():
+    logits = torch.zeros(1, C, 1, 12)
+    logits[:, 0, :, :6], logits[:, 1, :, 6:] = 1.0, 1.0  # class 0 left, class 1 right of voxel 6, class 2 nowhere
+    evidence = torch.zeros(1, C, 1, 12)
+    evidence[:, 1] = 5.0
+    evidence[:, 2] = 9.0
+    space = ClassSpace(C, IGNORE)
+    labels = space.labels_of_logits(space.with_evidence(logits, evidence, (0, 2)))
+    assert labels.flatten().tolist() == [0] * 4 + [1] * 8
+    without = space.labels_of_logits(space.with_evidence(logits, torch.zeros_like(evidence), (0, 2)))
+    assert without.flatten().tolist() == [0] * 6 + [1] * 6
+
+
+def test_evidence_moves_the_borders_of_regions_and_no_more():
+    space = RegionSpace([(1, 2), 2], [1, 2], C, IGNORE)
+    logits = torch.full((1, 2, 1, 12), -1.0)
+    logits[:, 0, :, 6:] = 1.0  # the whole right of voxel 6, its core nowhere
+    evidence = torch.zeros(1, C, 1, 12)
+    evidence[:, 1] = 5.0
+    new = space.with_evidence(logits, evidence, (0, 2))
+    assert space.labels_of_logits(new).flatten().tolist() == [0] * 4 + [1] * 8
+    inside = np.log((np.exp(5.0) + 1) / 2)  # mean density of labels 1 and 2 over that of 0
+    assert new[0, 0, 0, 5].item() == pytest.approx(-1 + inside, rel=1e-5)
+    assert torch.equal(new[:, 1], logits[:, 1])
+    absent = space.only_present(logits, torch.tensor([[False, True]]))
+    assert (space.labels_of_logits(space.with_evidence(absent, evidence, (0, 2))) == 0).all()
