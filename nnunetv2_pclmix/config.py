@@ -64,11 +64,12 @@ class PCLMixConfig:
 
     # An image's pseudo-labels count as much as they find of its strokes, of the class that they find least of; so a
     # class that is not learned yet is not drowned by the others. published: False
-    weigh_by_recall: bool = True
+    weigh_by_recall: bool = False
 
     # Appearance: near the borders of a prediction, pseudo-labels also follow the grey values of the image's own strokes
     # (appearance.py). published: 0
-    appearance_weight: float = 2.0  # of the log density beside the logits; 0 turns it off
+    appearance_weight: float = 4.0  # of the log density beside the logits; 0 turns it off
+    appearance_margin: float = 1.0  # nats by which another structure must fit better; where they look alike, none does
     appearance_radius: int = 4  # voxels (of the finest spacing) that a border may move
 
     # Closed world: what no stroke vouches for is no structure (closed_world.py), in the pseudo-labels, and by a loss of
@@ -108,7 +109,7 @@ class PCLMixConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"pclmix: expected {name} in [0, 1], got {value}")
-        for name in ("appearance_weight", "appearance_radius"):
+        for name in ("appearance_weight", "appearance_margin", "appearance_radius"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"pclmix: expected {name} >= 0, got {getattr(self, name)}")
         for name in ("main_supervision", "auxiliary_supervision"):

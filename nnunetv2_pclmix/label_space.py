@@ -99,12 +99,13 @@ class LabelSpace(ABC):
         return torch.cat([background, present], 1)
 
     @abstractmethod
-    def with_evidence(self, logits: Tensor, evidence: Tensor, radius: Sequence[int]) -> Tensor:
+    def with_evidence(self, logits: Tensor, evidence: Tensor, margin: float, radius: Sequence[int]) -> Tensor:
         """Logits that take another opinion into account near the borders of the prediction.
 
         Args:
             logits: (N, channels, *grid).
             evidence: (N, C, *grid) logarithm of how well each label fits a voxel, up to a constant.
+            margin: added to the evidence for what is predicted.
             radius: how far from voxels predicted as a label, along each axis, others may become that label.
 
         Returns:
@@ -153,10 +154,11 @@ class ClassSpace(LabelSpace):
     def possible_loss(self, scores: Tensor, possible: Tensor) -> Tensor:
         return possible_classes_loss(scores, possible)
 
-    def with_evidence(self, logits: Tensor, evidence: Tensor, radius: Sequence[int]) -> Tensor:
+    def with_evidence(self, logits: Tensor, evidence: Tensor, margin: float, radius: Sequence[int]) -> Tensor:
         labels = classes_of(logits)
-        near = any_around(torch.stack([labels == c for c in range(self.num_labels)], 1), radius)
-        return (logits + evidence).masked_fill_(~near, float("-inf"))
+        predicted = torch.stack([labels == c for c in range(self.num_labels)], 1)
+        near = any_around(predicted, radius)
+        return (logits + evidence + margin * predicted).masked_fill_(~near, float("-inf"))
 
     def members(self, labels: Tensor) -> Tensor:
         shape = (len(labels), self.num_labels, *labels.shape[1:])
@@ -225,14 +227,15 @@ class RegionSpace(LabelSpace):
     def possible_loss(self, scores: Tensor, possible: Tensor) -> Tensor:
         return possible_regions_loss(scores, possible)
 
-    def with_evidence(self, logits: Tensor, evidence: Tensor, radius: Sequence[int]) -> Tensor:
+    def with_evidence(self, logits: Tensor, evidence: Tensor, margin: float, radius: Sequence[int]) -> Tensor:
         table = self._table[: self.num_labels, :-1].to(logits.device)
         predicted = logits > 0
         near = any_around(predicted, radius) & any_around(~predicted, radius)
         inside, outside = (
             torch.stack([self._mean_density(evidence, labels) for labels in side.T], 1) for side in (table, ~table)
         )
-        return logits + torch.where(near, inside - outside, 0.0)
+        evidence = inside - outside + torch.where(predicted, margin, -margin)
+        return logits + torch.where(near, evidence, 0.0)
 
     @staticmethod
     def _mean_density(evidence: Tensor, labels: Tensor) -> Tensor:

@@ -350,7 +350,8 @@ class PCLMixObjective:
         spacing = np.asarray(self.spacing or [1.0] * (images.ndim - 2), float)
         near, around = ((r * spacing.min() / spacing).round().astype(int) for r in (self.config.appearance_radius, 1))
         evidence = self.config.appearance_weight * mean_around(density, around.tolist())
-        return [self.space.with_evidence(logits.float(), evidence, near.tolist()) for logits in decoders]
+        margin = self.config.appearance_weight * self.config.appearance_margin
+        return [self.space.with_evidence(logits.float(), evidence, margin, near.tolist()) for logits in decoders]
 
     def _mixed(self, pseudo: PseudoLabels, mix: Mix, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
         """Pseudo-labels (K, *grid) of the twins, and their weights.

@@ -89,9 +89,11 @@ def test_evidence_moves_the_borders_of_classes_and_no_more():
     evidence[:, 1] = 5.0
     evidence[:, 2] = 9.0
     space = ClassSpace(C, IGNORE)
-    labels = space.labels_of_logits(space.with_evidence(logits, evidence, (0, 2)))
+    labels = space.labels_of_logits(space.with_evidence(logits, evidence, 0.0, (0, 2)))
     assert labels.flatten().tolist() == [0] * 4 + [1] * 8
-    without = space.labels_of_logits(space.with_evidence(logits, torch.zeros_like(evidence), (0, 2)))
+    wary = space.labels_of_logits(space.with_evidence(logits, evidence, 4.5, (0, 2)))  # 5 nats are not enough, 1 + 4.5
+    assert wary.flatten().tolist() == [0] * 6 + [1] * 6
+    without = space.labels_of_logits(space.with_evidence(logits, torch.zeros_like(evidence), 0.0, (0, 2)))
     assert without.flatten().tolist() == [0] * 6 + [1] * 6
 
 
@@ -101,10 +103,13 @@ def test_evidence_moves_the_borders_of_regions_and_no_more():
     logits[:, 0, :, 6:] = 1.0  # the whole right of voxel 6, its core nowhere
     evidence = torch.zeros(1, C, 1, 12)
     evidence[:, 1] = 5.0
-    new = space.with_evidence(logits, evidence, (0, 2))
+    new = space.with_evidence(logits, evidence, 0.0, (0, 2))
     assert space.labels_of_logits(new).flatten().tolist() == [0] * 4 + [1] * 8
     inside = np.log((np.exp(5.0) + 1) / 2)  # mean density of labels 1 and 2 over that of 0
     assert new[0, 0, 0, 5].item() == pytest.approx(-1 + inside, rel=1e-5)
     assert torch.equal(new[:, 1], logits[:, 1])
+    wary = space.with_evidence(logits, evidence, 0.5, (0, 2))
+    assert wary[0, 0, 0, 5].item() == pytest.approx(-1.5 + inside, rel=1e-5)
+    assert wary[0, 0, 0, 6].item() == pytest.approx(1.5 + inside, rel=1e-5)
     absent = space.only_present(logits, torch.tensor([[False, True]]))
-    assert (space.labels_of_logits(space.with_evidence(absent, evidence, (0, 2))) == 0).all()
+    assert (space.labels_of_logits(space.with_evidence(absent, evidence, 0.0, (0, 2))) == 0).all()

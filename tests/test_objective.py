@@ -333,8 +333,13 @@ def test_pseudo_labels_follow_the_grey_values_of_the_strokes(closed_world):
     output, targets, images, truth = _two_tones()
     noisy = images + 0.05 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     arguments = output.main[0][:B], output.auxiliary[:B], targets[0][:B, 0], 0.5, None, noisy
-    for weight, expected in ((4.0, truth), (0.0, output.main[0][:B].argmax(1))):
-        objective = _objective("default", closed_world=closed_world, appearance_weight=weight)
+    predicted = output.main[0][:B].argmax(1)
+    for overrides, expected in (
+        ({"appearance_margin": 0.0}, truth),
+        ({"appearance_weight": 0.0}, predicted),
+        ({"appearance_margin": 20.0}, predicted),
+    ):
+        objective = _objective("default", closed_world=closed_world, **overrides)
         for labels in objective._pseudo_labels(*arguments).labels:
             assert torch.equal(labels, expected)
 
@@ -343,14 +348,14 @@ def test_a_step_hands_its_images_to_the_pseudo_labels():
     output, targets, images, truth = _two_tones()
     _, _, mix = _sample()
     both = torch.cat([images, images])
-    result = _objective("default")(output, targets, mix, 0.5, _Coin(0.1), None, both)
+    result = _objective("default", appearance_margin=0.0)(output, targets, mix, 0.5, _Coin(0.1), None, both)
     assert result.pseudo_counts[1] == truth.sum()
     published = _objective("published")(output, targets, mix, 0.5, _Coin(0.1), None, both)
     assert published.pseudo_counts[1] < truth.sum()
 
 
 def test_borders_move_less_along_an_axis_of_thick_slices():
-    config = config_from_plans({"pclmix": {"closed_world": False}}, {})
+    config = config_from_plans({"pclmix": {"closed_world": False, "appearance_margin": 0.0}}, {})
     loss = PartialCrossEntropyLoss(IGNORE)
     output, targets, images, truth = _two_tones()
     found = {}
@@ -375,7 +380,7 @@ def test_pseudo_labels_count_as_much_as_they_find_of_the_strokes(closed_world):
     scribbles[:2, :, 1], scribbles[:2, :, 20] = 0, 1
     scribbles[1, :4, 20], scribbles[1, :4, 11] = IGNORE, 1
     arguments = logits, logits, scribbles, 0.5, None
-    pseudo = _objective("default", closed_world=closed_world)._pseudo_labels(*arguments)
+    pseudo = _objective("default", closed_world=closed_world, weigh_by_recall=True)._pseudo_labels(*arguments)
     for labels, weights in zip(pseudo.labels, pseudo.weights, strict=True):
         known = scribbles != IGNORE
         assert (weights[known] == 1).all()
