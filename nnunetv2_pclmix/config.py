@@ -62,10 +62,6 @@ class PCLMixConfig:
     pseudo_label_weight: float = 1.0  # of the patches' own, by a decoder chosen by chance; published: 0
     mix_consistency_certain_only: bool = False  # leave uncertain pseudo-labels out; published: False
 
-    # An image's pseudo-labels count as much as they find of its strokes, of the class that they find least of; so a
-    # class that is not learned yet is not drowned by the others. published: False
-    weigh_by_recall: bool = False
-
     # Appearance: near the borders of a prediction, pseudo-labels also follow the grey values of the image's own strokes
     # (appearance.py). published: 0
     appearance_weight: float = 4.0  # of the log density beside the logits; 0 turns it off
@@ -130,7 +126,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mix_consistency_ramp": 0.0,
         "mix_consistency_dice": 0.0,
         "pseudo_label_weight": 0.0,
-        "weigh_by_recall": False,
         "appearance_weight": 0.0,
         "closed_world": False,
         "decoder_consistency_on_logits": True,

@@ -19,7 +19,7 @@ from nnunetv2_pclmix.losses.consistency import class_dice, mean_squared_differen
 from nnunetv2_pclmix.losses.contrast import choose_anchors, class_means, info_nce
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.dual_decoder import DualOutput
-from nnunetv2_pclmix.pseudo_label import contrast_labels, stroke_recall
+from nnunetv2_pclmix.pseudo_label import contrast_labels
 from nnunetv2_pclmix.schedule import entropy_threshold, gaussian_ramp, power_ramp
 
 TERMS = (
@@ -317,32 +317,21 @@ class PCLMixObjective:
         if images is not None and self.config.appearance_weight:
             decoders = self._by_appearance(decoders, images, scribbles)
         predicted = [self.space.labels_of_logits(logits) for logits in decoders]
-        labels, weights, islands = predicted, None, None
+        labels = predicted
+        weights: list[Tensor] | None = None
+        islands: list[Tensor] | None = None
         if self.config.closed_world:
             annotated = None if strokes is None else strokes.annotated
             num_labels, ignore_label = self.space.num_labels, self.space.ignore_label
             vouched, sure = vouch(torch.cat(predicted), scribbles, num_labels, ignore_label, annotated)
-            labels, weights = list(vouched.chunk(2)), list(sure.chunk(2))
-            islands = [after != before for after, before in zip(labels, predicted, strict=True)]
-        if self.config.weigh_by_recall:
-            weights = self._times(weights, [self._recall(each, scribbles) for each in labels])
-        if self.config.closed_world or self.config.weigh_by_recall:  # the published pseudo-labels do not heed strokes
-            known = scribbles != self.space.ignore_label
-            labels = [torch.where(known, scribbles.long(), each) for each in labels]
-            weights = [torch.where(known, 1.0, each) for each in weights or []]
+            islands = [after != before for after, before in zip(vouched.chunk(2), predicted, strict=True)]
+            known = scribbles != ignore_label
+            labels = [torch.where(known, scribbles.long(), each) for each in vouched.chunk(2)]
+            weights = [torch.where(known, 1.0, each) for each in sure.chunk(2)]
         if self.config.mix_consistency_certain_only:
             certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= self._threshold(progress)
-            weights = self._times(weights, [certain.float()] * 2)
+            weights = [certain.float()] * 2 if weights is None else [weight * certain for weight in weights]
         return PseudoLabels(labels, weights, islands)
-
-    def _recall(self, labels: Tensor, scribbles: Tensor) -> Tensor:
-        """(N, 1, ...) weight of each image's pseudo-labels."""
-        recall = stroke_recall(labels, scribbles, self.space.num_labels, self.space.ignore_label)
-        return recall.view(-1, *[1] * (labels.ndim - 1)).expand_as(labels)
-
-    @staticmethod
-    def _times(weights: list[Tensor] | None, others: list[Tensor]) -> list[Tensor]:
-        return others if weights is None else [w * other for w, other in zip(weights, others, strict=True)]
 
     def _by_appearance(self, decoders: Sequence[Tensor], images: Tensor, scribbles: Tensor) -> list[Tensor]:
         """The decoders' logits with the say of the strokes' grey values near the borders."""

@@ -55,26 +55,3 @@ def contrast_labels(predicted: Tensor, certain: Tensor, scribbles: Tensor, ignor
         (N, *grid) integer labels.
     """
     return torch.where(scribbles != ignore_label, scribbles.long(), torch.where(certain, predicted, ignore_label))
-
-
-def stroke_recall(predicted: Tensor, scribbles: Tensor, num_labels: int, ignore_label: int) -> Tensor:
-    """How much of the strokes a prediction finds, by image; an exam of whoever is to teach. Not in the paper.
-
-    Args:
-        predicted: (N, *grid) labels.
-        scribbles: (N, *grid) classes of the strokes, ``ignore_label`` (or any other value) elsewhere.
-        num_labels: classes C, background 0 included.
-        ignore_label: value of unlabelled voxels.
-
-    Returns:
-        (N,) share of the stroke voxels that are predicted right, of the class with the least; 1 without strokes.
-    """
-    strokes, labels = scribbles.flatten(1).long(), predicted.flatten(1)
-    known = (strokes >= 0) & (strokes < num_labels) & (strokes != ignore_label)
-    of_class = torch.where(known, strokes, num_labels)
-    found = (labels == strokes).float()
-    counts = found.new_zeros(2, len(strokes), num_labels + 1)
-    counts[0].scatter_add_(1, of_class, torch.ones_like(found))
-    counts[1].scatter_add_(1, of_class, found)
-    total, right = counts[..., :num_labels]
-    return torch.where(total > 0, right / total.clamp(min=1), 1.0).amin(1)

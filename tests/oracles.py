@@ -219,16 +219,3 @@ def stroke_log_density(images, scribbles, num_labels, bins, reach, bandwidth, pr
                     p = (smooth[c, place[v]] + prior * pool[place[v]]) / (count + prior)
                     result[n, c][v] += math.log(max(p, 1e-12))
     return result
-
-
-def stroke_recall(predicted, scribbles, num_labels):
-    """Share of the stroke voxels of each image that are predicted right, of the class with the least."""
-    result = []
-    for labels, strokes in zip(predicted, scribbles, strict=True):
-        recalls = [1.0]
-        for c in range(num_labels):
-            voxels = [v for v in np.ndindex(*strokes.shape) if strokes[v] == c]
-            if voxels:
-                recalls.append(sum(labels[v] == c for v in voxels) / len(voxels))
-        result.append(min(recalls))
-    return np.array(result)

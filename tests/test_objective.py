@@ -180,7 +180,7 @@ REGIONS, ORDER = [(1, 2), 2], [1, 2]  # the whole and its core
 @pytest.mark.parametrize("preset", ["published", "default"])
 @pytest.mark.parametrize(("coin", "inside", "outside"), [(0.1, 0, 1), (0.9, 1, 0)])
 def test_terms_of_regions_equal_the_plain_loops(preset, coin, inside, outside):
-    config = config_from_plans({"pclmix": {"preset": preset, "closed_world": False, "weigh_by_recall": False}}, {})
+    config = config_from_plans({"pclmix": {"preset": preset, "closed_world": False}}, {})
     loss = PartialRegionCrossEntropyLoss()
     space = RegionSpace(REGIONS, ORDER, C, IGNORE)
     objective = PCLMixObjective(config, space, lambda m, t: loss(m[0], t[0]), loss, MemoryQueue(C, 7, D))
@@ -302,7 +302,7 @@ def test_without_notes_the_patches_speak_for_themselves():
 @pytest.mark.parametrize(("coin", "teacher"), [(0.1, "main"), (0.9, "auxiliary")])
 def test_pseudo_labels_of_the_patches_equal_the_plain_loops(coin, teacher):
     output, targets, mix = _sample()
-    objective = _objective("default", closed_world=False, weigh_by_recall=False)
+    objective = _objective("default", closed_world=False)
     result = objective(output, targets, mix, 0.5, _Coin(coin))
     decoders = {"main": output.main[0], "auxiliary": output.auxiliary}
     labels = decoders[teacher].detach()[:B].double().numpy().argmax(1)
@@ -369,23 +369,3 @@ def test_borders_move_less_along_an_axis_of_thick_slices():
         found[spacing[1]] = (labels != truth).sum().item()
     assert found[1.0] == 0
     assert found[5.0] == 2 * B * GRID[0]
-
-
-@pytest.mark.parametrize("closed_world", [True, False])
-def test_pseudo_labels_count_as_much_as_they_find_of_the_strokes(closed_world):
-    """Image 0 is predicted right, a quarter of a stroke of image 1 is missed, and nobody scribbled image 2."""
-    logits = torch.zeros(B, C, *GRID)
-    logits[:, 1, :, 12:], logits[:, 0, :, :12] = 1.0, 1.0
-    scribbles = torch.full((B, *GRID), IGNORE)
-    scribbles[:2, :, 1], scribbles[:2, :, 20] = 0, 1
-    scribbles[1, :4, 20], scribbles[1, :4, 11] = IGNORE, 1
-    arguments = logits, logits, scribbles, 0.5, None
-    pseudo = _objective("default", closed_world=closed_world, weigh_by_recall=True)._pseudo_labels(*arguments)
-    for labels, weights in zip(pseudo.labels, pseudo.weights, strict=True):
-        known = scribbles != IGNORE
-        assert (weights[known] == 1).all()
-        assert torch.equal(labels[known], scribbles[known])
-        for image, expected in enumerate((1.0, 0.75, 1.0)):
-            assert weights[image][~known[image]].unique().tolist() == pytest.approx([expected])
-    plain = _objective("default", closed_world=closed_world, weigh_by_recall=False)._pseudo_labels(*arguments)
-    assert plain.weights is None or all((weights == 1).all() for weights in plain.weights)

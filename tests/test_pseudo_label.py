@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_pclmix.pseudo_label import contrast_labels, entropy, largest_binary_entropy, stroke_recall
+from nnunetv2_pclmix.pseudo_label import contrast_labels, entropy, largest_binary_entropy
 from tests import oracles
 
 
@@ -28,20 +28,3 @@ def test_labels_are_the_scribble_else_the_certain_prediction_else_none():
     predicted, certain = torch.tensor([[0, 0, 0, 1]]), torch.tensor([[True, True, False, False]])
     scribbles = torch.tensor([[1, 2, 2, 0]])
     assert contrast_labels(predicted, certain, scribbles, ignore_label=2).tolist() == [[1, 0, 2, 0]]
-
-
-@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
-def test_recall_equals_the_plain_loops(share):
-    rng = np.random.default_rng(0)
-    predicted, scribbles = rng.integers(0, 3, (4, 5, 6)), rng.integers(0, 3, (4, 5, 6))
-    predicted[1] = scribbles[1]
-    scribbles[rng.random(scribbles.shape) >= share] = 3
-    recall = stroke_recall(torch.from_numpy(predicted), torch.from_numpy(scribbles), 3, 3)
-    assert recall.numpy() == pytest.approx(oracles.stroke_recall(predicted, scribbles, 3), abs=1e-6)
-    assert recall[1] == 1
-
-
-def test_recall_does_not_count_padding_and_knows_a_missing_class():
-    scribbles = torch.tensor([[[0, 1, 2, -1, 3, 3]]])
-    assert stroke_recall(torch.tensor([[[0, 1, 2, 0, 1, 2]]]), scribbles, 3, 3).tolist() == [1.0]
-    assert stroke_recall(torch.tensor([[[0, 1, 1, 0, 1, 2]]]), scribbles, 3, 3).tolist() == [0.0]
