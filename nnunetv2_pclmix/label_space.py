@@ -156,9 +156,10 @@ class ClassSpace(LabelSpace):
 
     def with_evidence(self, logits: Tensor, evidence: Tensor, margin: float, radius: Sequence[int]) -> Tensor:
         labels = classes_of(logits)
-        predicted = torch.stack([labels == c for c in range(self.num_labels)], 1)
-        near = any_around(predicted, radius)
-        return (logits + evidence + margin * predicted).masked_fill_(~near, float("-inf"))
+        near = any_around(torch.stack([labels == c for c in range(self.num_labels)], 1), radius)
+        scores = logits + evidence
+        scores.scatter_add_(1, labels[:, None], scores.new_full((1,), margin).expand_as(labels[:, None]))
+        return scores.masked_fill_(~near, float("-inf"))
 
     def members(self, labels: Tensor) -> Tensor:
         shape = (len(labels), self.num_labels, *labels.shape[1:])
