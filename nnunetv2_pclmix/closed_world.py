@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nnunetv2_pclmix.neighbourhood import any_around
+
 COARSE_STRIDE = 4  # connectivity is followed on a coarser grid, which also forgives gaps of a few voxels
 CHECK_EVERY = 8
 FINE_AXIS = 32  # axes shorter than this, such as the slices of a thick volume, are not coarsened
@@ -32,17 +34,6 @@ class Strokes(NamedTuple):
     present: Tensor
 
 
-def _dilate(mask: Tensor) -> Tensor:
-    """Binary dilation of (N, C, *grid) bool by one voxel, diagonals included."""
-    for axis in range(2, mask.ndim):
-        last = mask.shape[axis] - 1
-        grown = mask.clone()
-        grown.narrow(axis, 1, last).logical_or_(mask.narrow(axis, 0, last))
-        grown.narrow(axis, 0, last).logical_or_(mask.narrow(axis, 1, last))
-        mask = grown
-    return mask
-
-
 def grow_from_seeds(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
     """Voxels of a mask that are connected to a seed within ``steps`` steps (geodesic dilation).
 
@@ -56,7 +47,7 @@ def grow_from_seeds(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
     """
     grown = seeds & mask
     for step in range(1, steps + 1):
-        before, grown = grown, _dilate(grown) & mask
+        before, grown = grown, any_around(grown, [1] * (mask.ndim - 2)) & mask
         # asking whether anything still changes would make a GPU wait; on the CPU it costs nothing and saves most steps
         if not mask.is_cuda and step % CHECK_EVERY == 0 and torch.equal(before, grown):
             break

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nnunetv2_pclmix.appearance import any_around
 from nnunetv2_pclmix.losses.consistency import pseudo_label_cross_entropy, pseudo_region_cross_entropy
 from nnunetv2_pclmix.losses.possible import possible_classes_loss, possible_regions_loss
+from nnunetv2_pclmix.neighbourhood import any_around
 from nnunetv2_pclmix.pseudo_label import classes_of, entropy, largest_binary_entropy
 
 

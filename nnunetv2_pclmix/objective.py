@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nnunetv2_pclmix.appearance import mean_around, stroke_log_density
+from nnunetv2_pclmix.appearance import stroke_log_density
 from nnunetv2_pclmix.closed_world import Strokes, vouch
 from nnunetv2_pclmix.config import PCLMixConfig
 from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix, sample_nearest
@@ -18,6 +18,7 @@ from nnunetv2_pclmix.label_space import LabelSpace
 from nnunetv2_pclmix.losses.consistency import class_dice, mean_squared_difference
 from nnunetv2_pclmix.losses.contrast import choose_anchors, class_means, info_nce
 from nnunetv2_pclmix.memory_queue import MemoryQueue
+from nnunetv2_pclmix.neighbourhood import mean_around
 from nnunetv2_pclmix.network.dual_decoder import DualOutput
 from nnunetv2_pclmix.pseudo_label import contrast_labels
 from nnunetv2_pclmix.schedule import entropy_threshold, gaussian_ramp, power_ramp

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from nnunetv2_pclmix import appearance
-from nnunetv2_pclmix.appearance import any_around, mean_around, stroke_log_density
+from nnunetv2_pclmix.appearance import stroke_log_density
 from nnunetv2_pclmix.label_space import ClassSpace, RegionSpace
+from nnunetv2_pclmix.neighbourhood import any_around, mean_around
 from tests import oracles
 
 C, IGNORE = 3, 3

@@ -1,0 +1,35 @@
+"""What lies in a box around each voxel, on grids of any dimension, without waiting for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def mean_around(values: Tensor, radius: Sequence[int]) -> Tensor:
+    """(N, C, *grid) mean over the box of ``2 radius + 1`` voxels around each, as far as it lies in the grid."""
+    for axis, r in enumerate(radius, start=2):
+        total, size = values.clone(), values.shape[axis]
+        count = torch.ones(size, device=values.device)
+        for step in range(1, min(r, size - 1) + 1):
+            for target, source in ((step, 0), (0, step)):
+                total.narrow(axis, target, size - step).add_(values.narrow(axis, source, size - step))
+                count.narrow(0, target, size - step).add_(1)
+        values = total.div_(count.view([-1 if a == axis else 1 for a in range(values.ndim)]))
+    return values
+
+
+def any_around(mask: Tensor, radius: Sequence[int]) -> Tensor:
+    """(N, C, *grid) bool; whether the box of ``2 radius + 1`` voxels around each holds a true one."""
+    for axis, r in enumerate(radius, start=2):
+        size, reach = mask.shape[axis], 0
+        r = min(r, size - 1)
+        while reach < r:
+            step = min(2 * reach + 1, r - reach)  # as far as leaves no gap
+            grown = mask.clone()
+            grown.narrow(axis, step, size - step).logical_or_(mask.narrow(axis, 0, size - step))
+            grown.narrow(axis, 0, size - step).logical_or_(mask.narrow(axis, step, size - step))
+            mask, reach = grown, reach + step
+    return mask
