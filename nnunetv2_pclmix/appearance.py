@@ -7,6 +7,8 @@ better: near a border of the prediction, a voxel is given to the structure whose
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -14,10 +16,25 @@ BINS = 128
 RANGE = 4.0  # of the histograms, to both sides, in standard deviations of the strokes' grey values
 BANDWIDTH = 0.1  # of the density estimate, in the same unit
 PRIOR_VOXELS = 1.0  # of all strokes together, added to each class, so that a class with few strokes claims little
+OVERLAP_EXPONENT = 3  # of the margin
 
 
-def stroke_log_density(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label: int) -> Tensor:
-    """How usual the grey value of each voxel is among the strokes of each class of the same image.
+class StrokeAppearance(NamedTuple):
+    """What the strokes of N images look like.
+
+    Attributes:
+        log_density: (N, C, *grid) how usual the grey value of each voxel is among the strokes of each class, as a
+            logarithm; equal for all classes where an image has no strokes.
+        overlap: (N, C, C) Bhattacharyya coefficients of the densities: 1 for classes that look alike, 0 for classes
+            that have no grey value in common.
+    """
+
+    log_density: Tensor
+    overlap: Tensor
+
+
+def stroke_appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label: int) -> StrokeAppearance:
+    """What the strokes of each class look like in the same image.
 
     A kernel density estimate over a histogram; several channels count as independent.
 
@@ -28,13 +45,13 @@ def stroke_log_density(images: Tensor, scribbles: Tensor, num_labels: int, ignor
         ignore_label: value of unlabelled voxels.
 
     Returns:
-        (N, C, *grid) logarithm of the density; equal for all classes where an image has no strokes.
+        Densities and their overlap.
     """
     with torch.autocast(images.device.type, enabled=False):  # half precision does not count to 100,000
-        return _log_density(images, scribbles, num_labels, ignore_label)
+        return _appearance(images, scribbles, num_labels, ignore_label)
 
 
-def _log_density(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label: int) -> Tensor:
+def _appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label: int) -> StrokeAppearance:
     size, channels, *grid = images.shape
     values = (images if images.dtype == torch.float64 else images.float()).flatten(2)
     labels = scribbles.flatten(1).long()
@@ -57,11 +74,26 @@ def _log_density(images: Tensor, scribbles: Tensor, num_labels: int, ignore_labe
     smooth = counts @ (kernel / kernel.sum(0, keepdim=True))
     pool = smooth.sum(1, keepdim=True)
     prior = PRIOR_VOXELS * pool / pool.sum(2, keepdim=True).clamp(min=1)
-    density = (smooth + prior) / (counts.sum(2, keepdim=True) + PRIOR_VOXELS)
-    log_density = density.clamp(min=1e-12).log().view(size, channels, num_labels, BINS)
+    density = ((smooth + prior) / (counts.sum(2, keepdim=True) + PRIOR_VOXELS)).clamp(min=1e-12)
+    root = density.sqrt()
+    overlap = (root @ root.mT).view(size, channels, num_labels, num_labels).prod(1)
+    log_density = density.log().view(size, channels, num_labels, BINS)
 
     of_voxels = values.new_zeros(size, num_labels, labels.shape[1])
     for channel in range(channels):
         index = bins[:, channel, None].expand(-1, num_labels, -1)
         of_voxels += log_density[:, channel].gather(2, index)
-    return of_voxels.view(size, num_labels, *grid)
+    return StrokeAppearance(of_voxels.view(size, num_labels, *grid), overlap)
+
+
+def margins(overlap: Tensor, largest: float) -> Tensor:
+    """By how much another class must fit better than the predicted one: the more, the more alike their strokes look.
+
+    Args:
+        overlap: (N, C, C), see ``StrokeAppearance``.
+        largest: the margin between classes that look exactly alike.
+
+    Returns:
+        (N, C, C) margins in the unit of ``largest``, the predicted class first; 0 on the diagonal.
+    """
+    return largest * overlap**OVERLAP_EXPONENT * (1 - torch.eye(overlap.shape[-1], device=overlap.device))

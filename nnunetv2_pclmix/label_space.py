@@ -99,13 +99,13 @@ class LabelSpace(ABC):
         return torch.cat([background, present], 1)
 
     @abstractmethod
-    def with_evidence(self, logits: Tensor, evidence: Tensor, margin: float, radius: Sequence[int]) -> Tensor:
+    def with_evidence(self, logits: Tensor, evidence: Tensor, margins: Tensor, radius: Sequence[int]) -> Tensor:
         """Logits that take another opinion into account near the borders of the prediction.
 
         Args:
             logits: (N, channels, *grid).
             evidence: (N, C, *grid) logarithm of how well each label fits a voxel, up to a constant.
-            margin: added to the evidence for what is predicted.
+            margins: (N, C, C) taken from the evidence for each label (last axis) where another is predicted.
             radius: how far from voxels predicted as a label, along each axis, others may become that label.
 
         Returns:
@@ -154,11 +154,10 @@ class ClassSpace(LabelSpace):
     def possible_loss(self, scores: Tensor, possible: Tensor) -> Tensor:
         return possible_classes_loss(scores, possible)
 
-    def with_evidence(self, logits: Tensor, evidence: Tensor, margin: float, radius: Sequence[int]) -> Tensor:
+    def with_evidence(self, logits: Tensor, evidence: Tensor, margins: Tensor, radius: Sequence[int]) -> Tensor:
         labels = classes_of(logits)
         near = any_around(torch.stack([labels == c for c in range(self.num_labels)], 1), radius)
-        scores = logits + evidence
-        scores.scatter_add_(1, labels[:, None], scores.new_full((1,), margin).expand_as(labels[:, None]))
+        scores = logits + _less_margins(evidence, margins, labels)
         return scores.masked_fill_(~near, float("-inf"))
 
     def members(self, labels: Tensor) -> Tensor:
@@ -228,15 +227,15 @@ class RegionSpace(LabelSpace):
     def possible_loss(self, scores: Tensor, possible: Tensor) -> Tensor:
         return possible_regions_loss(scores, possible)
 
-    def with_evidence(self, logits: Tensor, evidence: Tensor, margin: float, radius: Sequence[int]) -> Tensor:
+    def with_evidence(self, logits: Tensor, evidence: Tensor, margins: Tensor, radius: Sequence[int]) -> Tensor:
         table = self._table[: self.num_labels, :-1].to(logits.device)
         predicted = logits > 0
         near = any_around(predicted, radius) & any_around(~predicted, radius)
+        evidence = _less_margins(evidence, margins, self.labels_of_logits(logits))
         inside, outside = (
             torch.stack([self._mean_density(evidence, labels) for labels in side.T], 1) for side in (table, ~table)
         )
-        evidence = inside - outside + torch.where(predicted, margin, -margin)
-        return logits + torch.where(near, evidence, 0.0)
+        return logits + torch.where(near, inside - outside, 0.0)
 
     @staticmethod
     def _mean_density(evidence: Tensor, labels: Tensor) -> Tensor:
@@ -246,6 +245,12 @@ class RegionSpace(LabelSpace):
 
     def members(self, labels: Tensor) -> Tensor:
         return self._maps(labels)[:, :-1].float()
+
+
+def _less_margins(evidence: Tensor, margins: Tensor, labels: Tensor) -> Tensor:
+    """(N, C, *grid) evidence less the (N, C, C) margins over the (N, *grid) predicted labels."""
+    of_labels = labels.flatten(1)[:, None].expand(-1, evidence.shape[1], -1)
+    return evidence - margins.mT.gather(2, of_labels).view_as(evidence)
 
 
 def _at_least_float32(values: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nnunetv2_pclmix.appearance import stroke_log_density
+from nnunetv2_pclmix.appearance import margins, stroke_appearance
 from nnunetv2_pclmix.closed_world import Strokes, vouch
 from nnunetv2_pclmix.config import PCLMixConfig
 from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix, sample_nearest
@@ -336,12 +336,13 @@ class PCLMixObjective:
 
     def _by_appearance(self, decoders: Sequence[Tensor], images: Tensor, scribbles: Tensor) -> list[Tensor]:
         """The decoders' logits with the say of the strokes' grey values near the borders."""
-        density = stroke_log_density(images, scribbles, self.space.num_labels, self.space.ignore_label)
+        strokes = stroke_appearance(images, scribbles, self.space.num_labels, self.space.ignore_label)
         spacing = np.asarray(self.spacing or [1.0] * (images.ndim - 2), float)
         near, around = ((r * spacing.min() / spacing).round().astype(int) for r in (self.config.appearance_radius, 1))
-        evidence = self.config.appearance_weight * mean_around(density, around.tolist())
-        margin = self.config.appearance_weight * self.config.appearance_margin
-        return [self.space.with_evidence(logits.float(), evidence, margin, near.tolist()) for logits in decoders]
+        weight = self.config.appearance_weight
+        evidence = weight * mean_around(strokes.log_density, around.tolist())
+        start = margins(strokes.overlap, weight * self.config.appearance_margin)
+        return [self.space.with_evidence(logits.float(), evidence, start, near.tolist()) for logits in decoders]
 
     def _mixed(self, pseudo: PseudoLabels, mix: Mix, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
         """Pseudo-labels (K, *grid) of the twins, and their weights.

@@ -193,10 +193,11 @@ class Ring:
         self.vectors = [*self.vectors, vector][-self.length :]
 
 
-def stroke_log_density(images, scribbles, num_labels, bins, reach, bandwidth, prior):
-    """Log density of grey values among the strokes of each class, from histograms smoothed by a Gaussian."""
+def stroke_appearance(images, scribbles, num_labels, bins, reach, bandwidth, prior):
+    """Log density of grey values among the strokes of each class, from histograms smoothed by a Gaussian, and overlaps."""
     size, channels, *grid = images.shape
     result = np.zeros((size, num_labels, *grid))
+    overlap = np.ones((size, num_labels, num_labels))
     centres = [-reach + 2 * reach * k / (bins - 1) for k in range(bins)]
     for n in range(size):
         strokes = [v for v in np.ndindex(*grid) if 0 <= scribbles[n][v] < num_labels]
@@ -213,9 +214,12 @@ def stroke_log_density(images, scribbles, num_labels, bins, reach, bandwidth, pr
                 for k in range(bins):
                     smooth[scribbles[n][v], k] += bump[k] / sum(bump)
             pool = smooth.sum(0) / max(1, len(strokes))
-            for c in range(num_labels):
+            density = np.zeros((num_labels, bins))
+            for c, k in np.ndindex(num_labels, bins):
                 count = sum(scribbles[n][v] == c for v in strokes)
-                for v in np.ndindex(*grid):
-                    p = (smooth[c, place[v]] + prior * pool[place[v]]) / (count + prior)
-                    result[n, c][v] += math.log(max(p, 1e-12))
-    return result
+                density[c, k] = max((smooth[c, k] + prior * pool[k]) / (count + prior), 1e-12)
+            for c, v in itertools.product(range(num_labels), np.ndindex(*grid)):
+                result[n, c][v] += math.log(density[c, place[v]])
+            for c, d in np.ndindex(num_labels, num_labels):
+                overlap[n, c, d] *= sum(math.sqrt(density[c, k] * density[d, k]) for k in range(bins))
+    return result, overlap

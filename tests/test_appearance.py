@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from nnunetv2_pclmix import appearance
-from nnunetv2_pclmix.appearance import stroke_log_density
+from nnunetv2_pclmix.appearance import margins, stroke_appearance
 from nnunetv2_pclmix.label_space import ClassSpace, RegionSpace
 from nnunetv2_pclmix.neighbourhood import any_around, mean_around
 from tests import oracles
 
 C, IGNORE = 3, 3
+NONE = torch.zeros(1, C, C)
 
 
 def _sample(grid, channels=1, seed=0, share=0.3):
@@ -23,9 +24,9 @@ def _sample(grid, channels=1, seed=0, share=0.3):
 
 @pytest.mark.parametrize(("grid", "channels"), [((5, 6), 1), ((4, 5), 2), ((2, 3, 4), 1), ((1, 1), 1)])
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_density_equals_the_plain_loops(grid, channels, share):
+def test_densities_and_overlaps_equal_the_plain_loops(grid, channels, share):
     images, scribbles = _sample(grid, channels, share=share)
-    expected = oracles.stroke_log_density(
+    log_density, overlap = oracles.stroke_appearance(
         images.double().numpy(),
         scribbles.numpy(),
         C,
@@ -34,25 +35,38 @@ def test_density_equals_the_plain_loops(grid, channels, share):
         appearance.BANDWIDTH,
         appearance.PRIOR_VOXELS,
     )
-    density = stroke_log_density(images.double(), scribbles, C, IGNORE)
-    assert density.numpy() == pytest.approx(expected, rel=1e-9)
+    found = stroke_appearance(images.double(), scribbles, C, IGNORE)
+    assert found.log_density.numpy() == pytest.approx(log_density, rel=1e-9)
+    assert found.overlap.numpy() == pytest.approx(overlap, rel=1e-9)
+
+
+def test_a_margin_is_for_what_looks_alike():
+    images, scribbles = torch.zeros(1, 1, 3, 400), torch.arange(3)[None, :, None].expand(-1, -1, 400)
+    images[:, :, 2] = 1.0  # classes 0 and 1 look alike, 2 does not
+    images += 0.01 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    found = margins(stroke_appearance(images, scribbles, C, IGNORE).overlap, 2.0)[0]
+    assert (found.diagonal() == 0).all()
+    assert torch.equal(found, found.T)
+    assert found[0, 1] == pytest.approx(2.0, abs=0.1)
+    assert found[:2, 2].max() < 0.01
 
 
 def test_density_without_strokes_prefers_no_class_and_without_contrast_is_finite():
     images, scribbles = _sample((6, 7))
-    none = stroke_log_density(images, torch.full_like(scribbles, IGNORE), C, IGNORE)
+    none = stroke_appearance(images, torch.full_like(scribbles, IGNORE), C, IGNORE).log_density
     assert (none == none[:, :1]).all()
-    assert stroke_log_density(torch.zeros_like(images), scribbles, C, IGNORE).isfinite().all()
-    assert stroke_log_density(images * 1e4, scribbles, C, IGNORE).isfinite().all()
+    extreme = [torch.zeros_like(images), images * 1e4]
     for value in (torch.nan, torch.inf):
-        images[0, 0, 2] = value
-        assert stroke_log_density(images, scribbles, C, IGNORE).isfinite().all()
+        extreme.append(images.clone())
+        extreme[-1][0, 0, 2] = value
+    for each in extreme:
+        assert all(part.isfinite().all() for part in stroke_appearance(each, scribbles, C, IGNORE))
 
 
 def test_a_class_without_strokes_claims_no_more_than_all_strokes_together():
     images, scribbles = _sample((20, 20))
     scribbles[scribbles == 2] = IGNORE
-    density = stroke_log_density(images, scribbles, C, IGNORE)
+    density = stroke_appearance(images, scribbles, C, IGNORE).log_density
     others = density[:, :2].exp()
     assert (density[:, 2].exp() <= others.amax(1) + 1e-6).all()
     assert (density[:, 2].exp() >= others.amin(1) - 1e-6).all()
@@ -60,16 +74,17 @@ def test_a_class_without_strokes_claims_no_more_than_all_strokes_together():
 
 def test_brightness_and_contrast_of_the_image_do_not_matter():
     images, scribbles = _sample((8, 9))
-    density = stroke_log_density(images.double(), scribbles, C, IGNORE)
-    assert torch.allclose(stroke_log_density(images.double() * 50 - 7, scribbles, C, IGNORE), density)
+    density = stroke_appearance(images.double(), scribbles, C, IGNORE).log_density
+    other = stroke_appearance(images.double() * 50 - 7, scribbles, C, IGNORE).log_density
+    assert torch.allclose(other, density)
 
 
 def test_half_precision_does_not_reach_the_counts():
     images, scribbles = torch.zeros(1, 1, 300, 300), torch.zeros(1, 300, 300, dtype=torch.long)
     with torch.autocast("cpu", torch.bfloat16):
-        density = stroke_log_density(images, scribbles, C, IGNORE)
+        density = stroke_appearance(images, scribbles, C, IGNORE).log_density
     assert density.dtype == torch.float32
-    assert torch.equal(density, stroke_log_density(images, scribbles, C, IGNORE))
+    assert torch.equal(density, stroke_appearance(images, scribbles, C, IGNORE).log_density)
 
 
 @pytest.mark.parametrize("radius", [(0, 0), (1, 0), (2, 3), (9, 20)])
@@ -90,11 +105,15 @@ def test_evidence_moves_the_borders_of_classes_and_no_more():
     evidence[:, 1] = 5.0
     evidence[:, 2] = 9.0
     space = ClassSpace(C, IGNORE)
-    labels = space.labels_of_logits(space.with_evidence(logits, evidence, 0.0, (0, 2)))
+    labels = space.labels_of_logits(space.with_evidence(logits, evidence, NONE, (0, 2)))
     assert labels.flatten().tolist() == [0] * 4 + [1] * 8
-    wary = space.labels_of_logits(space.with_evidence(logits, evidence, 4.5, (0, 2)))  # 5 nats are not enough, 1 + 4.5
-    assert wary.flatten().tolist() == [0] * 6 + [1] * 6
-    without = space.labels_of_logits(space.with_evidence(logits, torch.zeros_like(evidence), 0.0, (0, 2)))
+    wary = NONE.clone()
+    wary[:, 0, 1] = 4.5  # 5 nats are not enough against 1 + 4.5
+    labels = space.labels_of_logits(space.with_evidence(logits, evidence, wary, (0, 2)))
+    assert labels.flatten().tolist() == [0] * 6 + [1] * 6
+    labels = space.labels_of_logits(space.with_evidence(logits, evidence, wary.mT, (0, 2)))
+    assert labels.flatten().tolist() == [0] * 4 + [1] * 8
+    without = space.labels_of_logits(space.with_evidence(logits, torch.zeros_like(evidence), NONE, (0, 2)))
     assert without.flatten().tolist() == [0] * 6 + [1] * 6
 
 
@@ -104,13 +123,15 @@ def test_evidence_moves_the_borders_of_regions_and_no_more():
     logits[:, 0, :, 6:] = 1.0  # the whole right of voxel 6, its core nowhere
     evidence = torch.zeros(1, C, 1, 12)
     evidence[:, 1] = 5.0
-    new = space.with_evidence(logits, evidence, 0.0, (0, 2))
+    new = space.with_evidence(logits, evidence, NONE, (0, 2))
     assert space.labels_of_logits(new).flatten().tolist() == [0] * 4 + [1] * 8
     inside = np.log((np.exp(5.0) + 1) / 2)  # mean density of labels 1 and 2 over that of 0
     assert new[0, 0, 0, 5].item() == pytest.approx(-1 + inside, rel=1e-5)
     assert torch.equal(new[:, 1], logits[:, 1])
-    wary = space.with_evidence(logits, evidence, 0.5, (0, 2))
-    assert wary[0, 0, 0, 5].item() == pytest.approx(-1.5 + inside, rel=1e-5)
-    assert wary[0, 0, 0, 6].item() == pytest.approx(1.5 + inside, rel=1e-5)
+    wary = NONE.clone()
+    wary[:, 0, 1] = 0.5
+    new = space.with_evidence(logits, evidence, wary, (0, 2))
+    assert new[0, 0, 0, 5].item() == pytest.approx(-1 + np.log((np.exp(4.5) + 1) / 2), rel=1e-5)
+    assert new[0, 0, 0, 6].item() == pytest.approx(1 + inside, rel=1e-5)
     absent = space.only_present(logits, torch.tensor([[False, True]]))
-    assert (space.labels_of_logits(space.with_evidence(absent, evidence, 0.0, (0, 2))) == 0).all()
+    assert (space.labels_of_logits(space.with_evidence(absent, evidence, NONE, (0, 2))) == 0).all()

@@ -334,14 +334,30 @@ def test_pseudo_labels_follow_the_grey_values_of_the_strokes(closed_world):
     noisy = images + 0.05 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     arguments = output.main[0][:B], output.auxiliary[:B], targets[0][:B, 0], 0.5, None, noisy
     predicted = output.main[0][:B].argmax(1)
-    for overrides, expected in (
-        ({"appearance_margin": 0.0}, truth),
-        ({"appearance_weight": 0.0}, predicted),
-        ({"appearance_margin": 20.0}, predicted),
-    ):
-        objective = _objective("default", closed_world=closed_world, **overrides)
+    for weight, expected in ((4.0, truth), (0.0, predicted)):
+        objective = _objective("default", closed_world=closed_world, appearance_weight=weight)
         for labels in objective._pseudo_labels(*arguments).labels:
             assert torch.equal(labels, expected)
+
+
+@pytest.mark.parametrize("space", ["classes", "regions"])
+def test_structures_that_look_alike_stay_as_predicted(space):
+    output, targets, images, _ = _two_tones()
+    scribbles = targets[0][:B, 0]
+    scribbles[:, :, :5], scribbles[:, :, -5:] = 0, 1
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    moved = {}
+    for margin in (0.0, 3.0):
+        objective = _objective("default", closed_world=False, appearance_margin=margin)
+        main = output.main[0][:B]
+        if space == "regions":
+            objective.space = RegionSpace([(1, 2), 2], [1, 2], C, IGNORE)
+            main = main[:, 1:] - 0.5
+        predicted = objective.space.labels_of_logits(main)
+        found = objective._pseudo_labels(main, main, scribbles, 0.5, None, noise).labels[0]
+        moved[margin] = (found != predicted).float().mean().item()
+    assert moved[0.0] > 0.05
+    assert moved[3.0] < 0.2 * moved[0.0]
 
 
 def test_a_step_hands_its_images_to_the_pseudo_labels():
