@@ -218,7 +218,7 @@ class PCLMixObjective:
         """
         main, auxiliary = output.main[0], output.auxiliary
         scribbles = targets[0][:, 0]
-        pseudo = self._pseudo_labels(main, auxiliary, scribbles, progress, strokes, images)
+        pseudo = self.pseudo_labels(main, auxiliary, scribbles, progress, strokes, images)
         pseudo_labels, weights = self._mixed(pseudo, mix, rng)
         scores = [self.space.scores(logits) for logits in (main, auxiliary)]
         probabilities = [self.space.probabilities_of_scores(each) for each in scores]
@@ -291,19 +291,8 @@ class PCLMixObjective:
             patches.scribble_counts,
         )
 
-    def _weighted(self, values: Mapping[str, Tensor], progress: float, share: float) -> Tensor:
-        """Weighted sum of the terms of a share of the images; a mean over all of them counts that share."""
-        weight = term_weights(self.config, progress)
-        weight["decoder_consistency"] *= share
-        return torch.stack([weight[name] * value for name, value in values.items()]).sum()
-
-    def _decoder_consistency(self, main: Tensor, auxiliary: Tensor, probabilities: Sequence[Tensor]) -> Tensor:
-        if self.config.decoder_consistency_on_logits:
-            return mean_squared_difference(main.float(), auxiliary.float())
-        return mean_squared_difference(probabilities[0], probabilities[1])
-
     @torch.no_grad()
-    def _pseudo_labels(
+    def pseudo_labels(
         self,
         main: Tensor,
         auxiliary: Tensor,
@@ -312,6 +301,16 @@ class PCLMixObjective:
         strokes: Strokes | None,
         images: Tensor | None = None,
     ) -> PseudoLabels:
+        """What both decoders' predictions become before anything learns from them; no gradients.
+
+        Args:
+            main: (B, channels, *grid) logits of the main decoder.
+            auxiliary: the same of the auxiliary one.
+            scribbles: (B, *grid) classes of the strokes, the ignore label elsewhere.
+            progress: fraction of the training done.
+            strokes: as of ``__call__``.
+            images: (B, channels, *grid) grey values; None: not asked.
+        """
         decoders = [main, auxiliary]
         if strokes is not None and self.config.closed_world:
             decoders = [self.space.only_present(logits, strokes.present) for logits in decoders]
@@ -333,6 +332,17 @@ class PCLMixObjective:
             certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= self._threshold(progress)
             weights = [certain.float()] * 2 if weights is None else [weight * certain for weight in weights]
         return PseudoLabels(labels, weights, islands)
+
+    def _weighted(self, values: Mapping[str, Tensor], progress: float, share: float) -> Tensor:
+        """Weighted sum of the terms of a share of the images; a mean over all of them counts that share."""
+        weight = term_weights(self.config, progress)
+        weight["decoder_consistency"] *= share
+        return torch.stack([weight[name] * value for name, value in values.items()]).sum()
+
+    def _decoder_consistency(self, main: Tensor, auxiliary: Tensor, probabilities: Sequence[Tensor]) -> Tensor:
+        if self.config.decoder_consistency_on_logits:
+            return mean_squared_difference(main.float(), auxiliary.float())
+        return mean_squared_difference(probabilities[0], probabilities[1])
 
     def _by_appearance(self, decoders: Sequence[Tensor], images: Tensor, scribbles: Tensor) -> list[Tensor]:
         """The decoders' logits with the say of the strokes' grey values near the borders."""

@@ -194,7 +194,7 @@ class Ring:
 
 
 def stroke_appearance(images, scribbles, num_labels, bins, reach, bandwidth, prior):
-    """Log density of grey values among the strokes of each class, from histograms smoothed by a Gaussian, and overlaps."""
+    """Log density of grey values among the strokes of each class, from smoothed histograms, and their overlaps."""
     size, channels, *grid = images.shape
     result = np.zeros((size, num_labels, *grid))
     overlap = np.ones((size, num_labels, num_labels))

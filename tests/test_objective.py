@@ -263,7 +263,7 @@ def test_closed_world_terms_equal_the_plain_loops():
 def test_an_absent_structure_is_no_pseudo_label_and_strokes_stay():
     objective = _objective("default")
     output, targets, _, strokes = _closed_world_sample()
-    pseudo = objective._pseudo_labels(output.main[0][:B], output.auxiliary[:B], targets[0][:B, 0], 0.5, strokes)
+    pseudo = objective.pseudo_labels(output.main[0][:B], output.auxiliary[:B], targets[0][:B, 0], 0.5, strokes)
     known = targets[0][:B, 0] != IGNORE
     for labels, weights in zip(pseudo.labels, pseudo.weights, strict=True):
         assert not (labels[0] == 2).any()
@@ -336,7 +336,7 @@ def test_pseudo_labels_follow_the_grey_values_of_the_strokes(closed_world):
     predicted = output.main[0][:B].argmax(1)
     for weight, expected in ((4.0, truth), (0.0, predicted)):
         objective = _objective("default", closed_world=closed_world, appearance_weight=weight)
-        for labels in objective._pseudo_labels(*arguments).labels:
+        for labels in objective.pseudo_labels(*arguments).labels:
             assert torch.equal(labels, expected)
 
 
@@ -354,7 +354,7 @@ def test_structures_that_look_alike_stay_as_predicted(space):
             objective.space = RegionSpace([(1, 2), 2], [1, 2], C, IGNORE)
             main = main[:, 1:] - 0.5
         predicted = objective.space.labels_of_logits(main)
-        found = objective._pseudo_labels(main, main, scribbles, 0.5, None, noise).labels[0]
+        found = objective.pseudo_labels(main, main, scribbles, 0.5, None, noise).labels[0]
         moved[margin] = (found != predicted).float().mean().item()
     assert moved[0.0] > 0.05
     assert moved[3.0] < 0.2 * moved[0.0]
@@ -379,7 +379,7 @@ def test_borders_move_less_along_an_axis_of_thick_slices():
         objective = PCLMixObjective(
             config, ClassSpace(C, IGNORE), lambda m, t: loss(m[0], t[0]), loss, MemoryQueue(C, 7, D), spacing
         )
-        labels = objective._pseudo_labels(
+        labels = objective.pseudo_labels(
             output.main[0][:B], output.auxiliary[:B], targets[0][:B, 0], 0.5, None, images
         ).labels[0]
         found[spacing[1]] = (labels != truth).sum().item()

@@ -5,21 +5,24 @@ python -m benchmarks.accuracy run   benchmarks/accuracy/grids/mini.toml -d 127 -
 python -m benchmarks.accuracy judge accuracy_runs/mini --references labelsTr_dense
 python -m benchmarks.accuracy table accuracy_runs/mini
 python -m benchmarks.accuracy errors accuracy_runs/mini --row "PCLMix default" --group ED=frame01
+python -m benchmarks.accuracy pseudo-labels accuracy_runs/mini --row mine --pclmix '{"appearance_weight": 0}'
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.accuracy.grid import PRECISIONS, Grid, read_grid
 from benchmarks.accuracy.judging import find_references, judge_all
-from benchmarks.accuracy.store import JUDGED
+from benchmarks.accuracy.store import JUDGED, RunFolder
 from scribble_conversion.console import EXIT_USER_ERROR, UserError, run_command
 
 EXIT_UNFINISHED = 2
@@ -56,8 +59,6 @@ def _parser() -> argparse.ArgumentParser:
     judge.set_defaults(run=_judge)
     errors = commands.add_parser("errors", help="show where the errors of judged trainings lie, and their worst cases")
     errors.add_argument("output", type=Path)
-    errors.add_argument("--row", required=True, metavar="NAME", help="row of the grid")
-    errors.add_argument("--seed", type=int, help="default: the first that is judged")
     errors.add_argument(
         "--group",
         action="append",
@@ -67,7 +68,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     errors.add_argument("--worst", type=_positive, default=6, metavar="N", help="cases to draw (default: 6)")
     errors.set_defaults(run=_errors)
-    for command in (run, judge, errors):
+    pseudo = commands.add_parser(
+        "pseudo-labels", help="judge the pseudo-labels that a trained network would make under other hyper-parameters"
+    )
+    pseudo.add_argument("output", type=Path)
+    pseudo.add_argument(
+        "--pclmix", nargs="+", default=["{}"], metavar="JSON", help="hyper-parameters to override (default: none, {})"
+    )
+    pseudo.add_argument("--cases", choices=("validation", "training"), default="validation", help="default: validation")
+    pseudo.add_argument("--every", type=_positive, default=1, metavar="N", help="take each Nth case (default: 1)")
+    pseudo.set_defaults(run=_pseudo_labels)
+    for command in (errors, pseudo):
+        command.add_argument("--row", required=True, metavar="NAME", help="row of the grid")
+        command.add_argument("--seed", type=int, help="default: the first that is judged")
+    for command in (run, judge, errors, pseudo):
         command.add_argument(
             "--references",
             type=Path,
@@ -77,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     table = commands.add_parser("table", help="write the tables and plots of what is judged")
     table.add_argument("output", type=Path)
     table.set_defaults(run=_table)
-    for command in (plan, run, judge, table, errors):
+    for command in (plan, run, judge, table, errors, pseudo):
         command.add_argument(
             "--any-code",
             action="store_true",
@@ -186,15 +200,38 @@ def _table(args: argparse.Namespace) -> int:
 
 def _errors(args: argparse.Namespace) -> int:
     from benchmarks.accuracy.inspect_run import inspect_run
-    from benchmarks.accuracy.jobs import read_plan, run_folder
 
-    plan = read_plan(args.output)
     groups = {}
     for entry in args.group:
         name, equals, pattern = entry.partition("=")
         if not (name and equals and pattern):
             raise UserError(f"expected --group NAME=REGEX, got {entry!r}")
         groups[name] = pattern
+    job, folder, references = _judged_run(args)
+    name = re.sub(r"\W+", "_", f"{job['table']}_{args.row}_seed{job['seed']}")
+    for file in inspect_run(folder, references, groups, args.output / "errors" / name, args.worst):
+        if file is not None:
+            print(f"Written: {file}")
+    return 0
+
+
+def _pseudo_labels(args: argparse.Namespace) -> int:
+    from benchmarks.accuracy.pseudo_labels import judge_pseudo_labels
+
+    try:
+        settings = [dict(json.loads(text)) for text in args.pclmix]
+    except (TypeError, ValueError) as error:
+        raise UserError(f"expected --pclmix as in '{{\"appearance_weight\": 0}}': {error}") from error
+    _, folder, references = _judged_run(args)
+    print(judge_pseudo_labels(folder, references, settings, args.cases, args.every))
+    return 0
+
+
+def _judged_run(args: argparse.Namespace) -> tuple[dict[str, Any], RunFolder, Path]:
+    """Job and folder of the training that a row and a seed name, and its references."""
+    from benchmarks.accuracy.jobs import read_plan, run_folder
+
+    plan = read_plan(args.output)
     references = _references_for(args.references, plan["dataset_name"])
     jobs = [j for j in plan["jobs"] if j["row"] == args.row and args.seed in (None, j["seed"])]
     if not jobs:
@@ -202,12 +239,7 @@ def _errors(args: argparse.Namespace) -> int:
     judged = [(j, f) for j in jobs if (f := run_folder(args.output, j["run"], args.any_code)).state() == JUDGED]
     if not judged:
         raise UserError(f"no training of row '{args.row}' is judged yet; run or judge it first")
-    job, folder = judged[0]
-    name = re.sub(r"\W+", "_", f"{job['table']}_{args.row}_seed{job['seed']}")
-    for file in inspect_run(folder, references, groups, args.output / "errors" / name, args.worst):
-        if file is not None:
-            print(f"Written: {file}")
-    return 0
+    return *judged[0], references
 
 
 def _references_for(given: Path | None, dataset_name: str) -> Path:

@@ -9,6 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+
+from benchmarks.accuracy.grid import read_grid
+from benchmarks.accuracy.jobs import make_jobs
+from benchmarks.accuracy.store import RunFolder, write_json
+from benchmarks.accuracy.trainers import make_trainer
 
 STRUCTURES = ("RV", "LV")
 COST = {"steps": 20, "patches": 80, "images": 160, "training_seconds": 90.0, "peak_bytes": 2**30}
@@ -50,3 +56,28 @@ def write_grid(tmp_path: Path) -> Callable[..., Path]:
         return file
 
     return write
+
+
+ROWS = [
+    {"name": "stock", "trainer": "nnUNetTrainer"},
+    {"name": "mine", "trainer": "nnUNetTrainerPCLMix"},
+    {"name": "partial CE", "trainer": "nnUNetTrainerPartialCE"},
+]
+
+
+@pytest.fixture
+def trainer_of(workspace, write_grid, tmp_path, monkeypatch):
+    """Makes the trainer of a row in a run folder of the test's own."""
+    torch.set_num_threads(1)
+    monkeypatch.setattr("nnunetv2.training.logging.nnunet_logger.MetaLogger.plot_progress_png", lambda *_: None)
+
+    def make(row="stock", epochs=1, seed=1, folder="run", **changes):
+        table = {"name": "main", "baseline": "stock", "epochs": epochs, "iterations": 2, "seeds": [seed]}
+        grid = read_grid(write_grid(rows=ROWS, tables=[table], **changes))
+        job = next(j for j in make_jobs(grid, "cpu") if j.row == row)
+        run = RunFolder(tmp_path / folder)
+        write_json(run.definition_file, job.definition)
+        monkeypatch.setenv("nnUNet_results", str(run.results))
+        return make_trainer(run.definition()), run
+
+    return make

@@ -14,33 +14,9 @@ from benchmarks.accuracy.grid import read_grid
 from benchmarks.accuracy.jobs import Job, make_jobs, run_folder
 from benchmarks.accuracy.scheduler import Options, environment, run_jobs
 from benchmarks.accuracy.store import BEGUN, FAILED, JUDGED, RunFolder, write_json
-from benchmarks.accuracy.trainers import TimeIsUp, images_per_step, make_trainer
+from benchmarks.accuracy.trainers import TimeIsUp, images_per_step
 from scribble_conversion.console import UserError
 from tests.benchmarks.conftest import COST
-
-ROWS = [
-    {"name": "stock", "trainer": "nnUNetTrainer"},
-    {"name": "mine", "trainer": "nnUNetTrainerPCLMix"},
-    {"name": "partial CE", "trainer": "nnUNetTrainerPartialCE"},
-]
-
-
-@pytest.fixture
-def trainer_of(workspace, write_grid, tmp_path, monkeypatch):
-    """Makes the trainer of a row in a run folder of the test's own."""
-    torch.set_num_threads(1)
-    monkeypatch.setattr("nnunetv2.training.logging.nnunet_logger.MetaLogger.plot_progress_png", lambda *_: None)
-
-    def make(row="stock", epochs=1, seed=1, folder="run", **changes):
-        table = {"name": "main", "baseline": "stock", "epochs": epochs, "iterations": 2, "seeds": [seed]}
-        grid = read_grid(write_grid(rows=ROWS, tables=[table], **changes))
-        job = next(j for j in make_jobs(grid, "cpu") if j.row == row)
-        run = RunFolder(tmp_path / folder)
-        write_json(run.definition_file, job.definition)
-        monkeypatch.setenv("nnUNet_results", str(run.results))
-        return make_trainer(run.definition()), run
-
-    return make
 
 
 def test_a_grid_from_plan_to_table(workspace, write_grid, tmp_path, capsys):
