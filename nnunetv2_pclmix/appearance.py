@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nnunetv2_pclmix.precision import at_least_float32
+
 BINS = 128
 RANGE = 4.0  # of the histograms, to both sides, in standard deviations of the strokes' grey values
 BANDWIDTH = 0.1  # of the density estimate, in the same unit
@@ -53,7 +55,7 @@ def stroke_appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore
 
 def _appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label: int) -> StrokeAppearance:
     size, channels, *grid = images.shape
-    values = (images if images.dtype == torch.float64 else images.float()).flatten(2)
+    values = at_least_float32(images).flatten(2)
     labels = scribbles.flatten(1).long()
     known = (labels >= 0) & (labels < num_labels) & (labels != ignore_label)
     weight = known[:, None].to(values.dtype)

@@ -14,6 +14,7 @@ from torch import Tensor
 from nnunetv2_pclmix.losses.consistency import pseudo_label_cross_entropy, pseudo_region_cross_entropy
 from nnunetv2_pclmix.losses.possible import possible_classes_loss, possible_regions_loss
 from nnunetv2_pclmix.neighbourhood import any_around
+from nnunetv2_pclmix.precision import at_least_float32
 from nnunetv2_pclmix.pseudo_label import classes_of, entropy, largest_binary_entropy
 
 
@@ -131,7 +132,7 @@ class ClassSpace(LabelSpace):
         self.num_labels, self.ignore_label = num_labels, ignore_label
 
     def scores(self, logits: Tensor) -> Tensor:
-        return _at_least_float32(logits).log_softmax(1)
+        return at_least_float32(logits).log_softmax(1)
 
     def probabilities_of_scores(self, scores: Tensor) -> Tensor:
         return scores.exp()
@@ -198,7 +199,7 @@ class RegionSpace(LabelSpace):
         return self._table.to(labels.device)[labels.long()].movedim(-1, 1)
 
     def scores(self, logits: Tensor) -> Tensor:
-        return _at_least_float32(logits)
+        return at_least_float32(logits)
 
     def probabilities_of_scores(self, scores: Tensor) -> Tensor:
         return scores.sigmoid()
@@ -251,7 +252,3 @@ def _less_margins(evidence: Tensor, margins: Tensor, labels: Tensor) -> Tensor:
     """(N, C, *grid) evidence less the (N, C, C) margins over the (N, *grid) predicted labels."""
     of_labels = labels.flatten(1)[:, None].expand(-1, evidence.shape[1], -1)
     return evidence - margins.mT.gather(2, of_labels).view_as(evidence)
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()

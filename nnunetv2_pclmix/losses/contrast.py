@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nnunetv2_pclmix.precision import at_least_float32
+
 
 class Anchors(NamedTuple):
     """Chosen voxels of a batch; a fixed number, so that no shape depends on the data.
@@ -166,5 +168,5 @@ def info_nce(
         A scalar; zero, with a gradient of zero, where there is no anchor or no positive.
     """
     with torch.autocast(anchors.device.type, enabled=False):
-        anchors = anchors if anchors.dtype == torch.float64 else anchors.float()
+        anchors = at_least_float32(anchors)
         return _InfoNCE.apply(anchors, labels, valid, queue.to(anchors.dtype), filled, temperature)
