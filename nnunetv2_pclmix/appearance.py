@@ -18,7 +18,7 @@ BINS = 128
 RANGE = 4.0  # of the histograms, to both sides, in standard deviations of the strokes' grey values
 BANDWIDTH = 0.1  # of the density estimate, in the same unit
 PRIOR_VOXELS = 1.0  # of all strokes together, added to each class, so that a class with few strokes claims little
-OVERLAP_EXPONENT = 3  # of the margin
+OVERLAP_EXPONENT = 4  # of the margin
 
 
 class StrokeAppearance(NamedTuple):

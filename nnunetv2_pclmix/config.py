@@ -65,7 +65,7 @@ class PCLMixConfig:
     # Appearance: near the borders of a prediction, pseudo-labels also follow the grey values of the image's own strokes
     # (appearance.py). published: 0
     appearance_weight: float = 4.0  # of the log density beside the logits; 0 turns it off
-    appearance_margin: float = 2.0  # nats by which one that looks exactly like what is predicted must fit better
+    appearance_margin: float = 4.0  # nats by which one that looks exactly like what is predicted must fit better
     appearance_radius: int = 4  # voxels (of the finest spacing) that a border may move
 
     # Closed world: what no stroke vouches for is no structure (closed_world.py), in the pseudo-labels, and by a loss of
