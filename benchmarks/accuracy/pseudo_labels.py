@@ -51,7 +51,7 @@ def judge_pseudo_labels(
         references: dense labels of the cases.
         settings: hyper-parameters to override.
         cases: ``validation`` or ``training``.
-        every: take every so manieth case.
+        every: take each case of that many.
 
     Returns:
         A Markdown table: per structure mean Dice, and the median of the volumes over the true ones.
@@ -115,7 +115,7 @@ def _labels(
     for case in cases:
         data, segmentation, _, properties = dataset.load_case(case)
         image = torch.from_numpy(np.array(data[:]))
-        logits = batch(predictor.predict_sliding_window_return_logits(image).float())
+        logits = batch(predictor.predict_sliding_window_return_logits(image).float().cpu())
         scribbles = batch(torch.from_numpy(np.array(segmentation[:])).long())[:, 0]
         scribbles = torch.where(scribbles < 0, space.ignore_label, scribbles)
         strokes = _strokes(scribbles, space.ignore_label, structures)
