@@ -51,6 +51,11 @@ def test_a_margin_is_for_what_looks_alike():
     assert found[:2, 2].max() < 0.01
 
 
+def test_half_an_overlap_is_a_sixteenth_of_the_margin():
+    overlap = torch.tensor([[[1.0, 0.5], [0.5, 1.0]]])
+    assert margins(overlap, 4.0).tolist() == [[[0.0, 0.25], [0.25, 0.0]]]
+
+
 def test_density_without_strokes_prefers_no_class_and_without_contrast_is_finite():
     images, scribbles = _sample((6, 7))
     none = stroke_appearance(images, torch.full_like(scribbles, IGNORE), C, IGNORE).log_density

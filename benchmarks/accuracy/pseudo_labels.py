@@ -27,6 +27,7 @@ from tqdm import tqdm
 from benchmarks.accuracy.store import RunFolder
 from benchmarks.accuracy.trainers import make_trainer
 from nnunetv2_pclmix.closed_world import Strokes
+from nnunetv2_pclmix.dataloading.loader import structures_of_labels
 from nnunetv2_pclmix.evaluation.case import label_integers
 from nnunetv2_pclmix.evaluation.folder import structures_of
 from nnunetv2_pclmix.evaluation.metrics import StructureScores, structure_scores
@@ -103,8 +104,7 @@ def _labels(
         type(trainer).__name__,
         trainer.inference_allowed_mirroring_axes,
     )
-    manager = trainer.label_manager
-    structures = manager.foreground_regions if manager.has_regions else manager.foreground_labels
+    structures = structures_of_labels(trainer.label_manager)
     dataset = trainer.dataset_class(trainer.preprocessed_dataset_folder, list(cases))
     in_2d = len(trainer.configuration_manager.patch_size) == 2
 

@@ -46,9 +46,7 @@ class PCLMixDataLoader(nnUNetDataLoader):
         self.box_fraction = box_fraction
         self.num_twins = num_twins
         self.anywhere_share = anywhere_share
-        manager = self.label_manager
-        structures = manager.foreground_regions if manager.has_regions else manager.foreground_labels
-        self._structures = [tuple(map(int, s)) if isinstance(s, (tuple, list)) else int(s) for s in structures]
+        self._structures = structures_of_labels(self.label_manager)
         self._annotated: list[bool] = []
         self._present: list[list[bool]] = []
         self._rng: np.random.Generator | None = None
@@ -118,6 +116,12 @@ class PCLMixDataLoader(nnUNetDataLoader):
         full = target[0] if isinstance(target, list) else target
         patches = full[: len(self._annotated)]
         return (patches != self.label_manager.ignore_label).flatten(1).float().mean(1) > 0.5
+
+
+def structures_of_labels(label_manager: LabelManager) -> list[int | tuple[int, ...]]:
+    """What ``Strokes.present`` speaks of, in the order of the network's channels: classes, or the labels of regions."""
+    structures = label_manager.foreground_regions if label_manager.has_regions else label_manager.foreground_labels
+    return [tuple(map(int, s)) if isinstance(s, (tuple, list)) else int(s) for s in structures]
 
 
 def strokes_of_batch(batch: dict[str, Any]) -> Strokes:
