@@ -253,7 +253,7 @@ def _write(output: Path, any_code: bool) -> None:
     from benchmarks.accuracy.table import write_tables
 
     for file in write_tables(output, any_code):
-        print(f"Written: {file} (.json, .png)")
+        print(f"Written: {file} (.json, .png, _curves.png)")
 
 
 def _dataset_name(output: Path) -> str:

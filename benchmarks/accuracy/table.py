@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.accuracy.curves import plot_curves, read_curve
 from benchmarks.accuracy.jobs import read_plan, run_folder
 from benchmarks.accuracy.plot import plot_rows
-from benchmarks.accuracy.store import JUDGED, read_json, write_json
+from benchmarks.accuracy.store import JUDGED, RunFolder, read_json, write_json
 from benchmarks.accuracy.summary import CONFIDENCE, METRICS, RowRuns, RowSummary, Spread, summarise
 
 TITLES = {"dice": "Dice", "hd95_mm": "HD95 (mm)"}
@@ -26,7 +27,7 @@ def write_tables(output: Path, any_code: bool = False) -> list[Path]:
         any_code: count finished runs of other code with the same settings.
 
     Returns:
-        The Markdown files; JSON and PNG lie beside them.
+        The Markdown files; JSON, PNG and the trainings' curves lie beside them.
 
     Raises:
         UserError: there is no plan.
@@ -34,7 +35,9 @@ def write_tables(output: Path, any_code: bool = False) -> list[Path]:
     plan = read_plan(output)
     written = []
     for table in plan["grid"]["tables"]:
-        rows, machines, codes = _runs(plan, table, output, any_code)
+        jobs = [job for job in plan["jobs"] if job["table"] == table["name"]]
+        folders = [run_folder(output, job["run"], any_code) for job in jobs]
+        rows, machines, codes = _runs(table["rows"], jobs, folders)
         summaries = summarise(rows, table["baseline"])
         stem = re.sub(r"[^\w.-]+", "_", table["name"])
         file = output / f"{stem}.md"
@@ -45,21 +48,22 @@ def write_tables(output: Path, any_code: bool = False) -> list[Path]:
         )
         if any(row.seeds for row in summaries):
             plot_rows(summaries, table["baseline"], output / f"{stem}.png")
+        trained = ((job, folder) for job, folder in zip(jobs, folders, strict=True) if folder.result_file.is_file())
+        curves = [curve for job, folder in trained if (curve := read_curve(folder, job["row"]))]
+        if curves:
+            plot_curves(curves, output / f"{stem}_curves.png")
         written.append(file)
     return written
 
 
 def _runs(
-    plan: Mapping[str, Any], table: Mapping[str, Any], output: Path, any_code: bool
+    names: Sequence[str], jobs: Sequence[Mapping[str, Any]], folders: Sequence[RunFolder]
 ) -> tuple[list[RowRuns], set[str], dict[str, set[str]]]:
     """The rows' runs, the machines they ran on, and the code versions by trainer."""
-    rows: dict[str, dict[tuple[int, int], Any]] = {name: {} for name in table["rows"]}
+    rows: dict[str, dict[tuple[int, int], Any]] = {name: {} for name in names}
     machines: set[str] = set()
     codes: dict[str, set[str]] = {}
-    for job in plan["jobs"]:
-        if job["table"] != table["name"]:
-            continue
-        folder = run_folder(output, job["run"], any_code)
+    for job, folder in zip(jobs, folders, strict=True):
         found = None
         if folder.state() == JUDGED:
             result, definition = folder.result(), folder.definition()

@@ -5,11 +5,15 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.accuracy import cli
+from benchmarks.accuracy.curves import Curve, read_curve
 from benchmarks.accuracy.store import RunFolder, write_json
 from benchmarks.accuracy.summary import RowRuns, paired_difference, summarise
 from tests.benchmarks.conftest import COST, made_up_scores
+
+LABELS = {"background": 0, "RV": 1, "LV": 2, "ignore": 3}
 
 
 def _row(name, runs):
@@ -82,7 +86,7 @@ def output(tmp_path):
             write_json(folder.definition_file, {"device": "cpu", "trainer": "nnUNetTrainer"})
             write_json(folder.result_file, {**COST, "machine": "abacus"})
             write_json(folder.scores_file, {"cases": made_up_scores(8, dice + seed / 100, 30 - 20 * dice, seed=seed)})
-    labels = {"labels": {"background": 0, "RV": 1, "LV": 2, "ignore": 3}, "file_ending": ".nii.gz"}
+    labels = {"labels": LABELS, "file_ending": ".nii.gz"}
     write_json(tmp_path / "plan.json", {"grid": grid, "dataset_name": "D", "dataset_json": labels, "jobs": jobs})
     return tmp_path
 
@@ -102,6 +106,31 @@ def test_markdown_json_and_plot(output, capsys):
     assert rows["mine"]["difference"]["dice"]["mean"] == pytest.approx(0.2)
     assert len(rows["stock"]["by_seed"]["hd95_mm"]) == 2
     assert (output / "main_table.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_curves_of_the_trainings_at_hand(output):
+    assert cli.main(["table", str(output)]) == 0
+    picture = output / "main_table_curves.png"
+    assert not picture.exists()  # no checkpoint at hand
+    for run, log in (
+        ("stock1-abc", {"mean_fg_dice": [np.float32(0.25), np.float32(0.5)]}),
+        (
+            "mine1-abc",
+            {"mean_fg_dice": [0.5, 0.75], "pclmix_pseudo_label_shares": [[0.9, 0.06, 0.04], [0.8, 0.1, 0.1]]},
+        ),
+    ):
+        folder = RunFolder(output / "runs" / run)
+        write_json(
+            folder.definition_file, {**folder.definition(), "iterations": 10, "dataset_json": {"labels": LABELS}}
+        )
+        checkpoint = folder.results / "D" / "fold_0" / "checkpoint_final.pth"
+        checkpoint.parent.mkdir(parents=True)
+        torch.save({"logging": log}, checkpoint)
+    stock, mine = (read_curve(RunFolder(output / "runs" / f"{row}1-abc"), row) for row in ("stock", "mine"))
+    assert stock == Curve("stock", [10, 20], [0.25, 0.5], {})
+    assert mine == Curve("mine", [10, 20], [0.5, 0.75], {"RV": [0.06, 0.1], "LV": [0.04, 0.1]})
+    assert cli.main(["table", str(output)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_code_that_changed_between_runs_is_told(output):
