@@ -26,12 +26,20 @@ class Strokes(NamedTuple):
 
     Attributes:
         annotated: (B,) bool; whether somebody scribbled the image.
-        present: (B, structures) bool; which structures (foreground classes, or regions) have a stroke in it. All of
-            them where nobody scribbled the image, because then nothing is known.
+        present: (B, structures) bool; which structures (foreground classes, or regions) have a stroke in it, not too
+            far from the patch. All of them where nobody scribbled the image, because then nothing is known.
+        outside: (B, C - 1) bool; for each foreground label whether it has strokes in the image outside of the patch.
+            None: the patches hold their images whole.
     """
 
     annotated: Tensor
     present: Tensor
+    outside: Tensor | None = None
+
+    def to(self, device: torch.device) -> Strokes:
+        """The same on a device, without waiting for it."""
+        annotated, present = (known.to(device, non_blocking=True) for known in (self.annotated, self.present))
+        return Strokes(annotated, present, None if self.outside is None else self.outside.to(device, non_blocking=True))
 
 
 def grow_from_seeds(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
@@ -82,14 +90,18 @@ def _border(grid: Sequence[int], device: torch.device) -> Tensor:
 
 
 def vouch(
-    labels: Tensor, scribbles: Tensor, num_classes: int, ignore_label: int, annotated: Tensor | None = None
+    labels: Tensor,
+    scribbles: Tensor,
+    num_classes: int,
+    ignore_label: int,
+    annotated: Tensor | None = None,
+    outside: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sort out pseudo-labels by whether strokes vouch for them.
 
     Foreground connected to no foreground stroke at all becomes background. Foreground connected to strokes, but not
-    to one of its own class, is in doubt. An image without any stroke, background strokes included, was not annotated
-    and stays as it is. Where it is a patch of an image that was annotated elsewhere, foreground inside of it becomes
-    background, and foreground that reaches its border is in doubt, because the stroke may lie outside.
+    to one of its own class, is in doubt. So is foreground that reaches the border of a patch, where its class has
+    strokes outside. An image without any stroke, background strokes included, was not annotated and stays as it is.
 
     Args:
         labels: (K N, *grid) class of each voxel as predicted; K predictions for the same images, one after the other.
@@ -98,6 +110,7 @@ def vouch(
         ignore_label: value of unlabelled voxels.
         annotated: (N,) bool; whether somebody scribbled the image that each patch is from. None: whether the patch
             holds strokes.
+        outside: (N, C - 1) bool; which foreground classes have strokes in the image outside of the patch. None: none.
 
     Returns:
         (K N, *grid) labels, and (K N, *grid) float, 0 for voxels in doubt and 1 elsewhere.
@@ -116,15 +129,13 @@ def vouch(
         for present in (coarse(_one_hot(values, num_classes)) for values in (labels, scribbles))
     )
     has_stroke = (scribbles != ignore_label).flatten(1).any(1)
-    if annotated is None:
-        annotated = has_stroke
-    else:
-        whole = (slice(None), *[None] * len(grid))
-        coarse_strokes[:, 0] |= _border(coarse_mask.shape[2:], labels.device) & ~has_stroke[whole]
-        annotated = annotated | has_stroke
+    annotated = has_stroke if annotated is None else annotated | has_stroke
     predictions = len(labels) // len(scribbles)
     coarse_strokes = coarse_strokes.repeat(predictions, *[1] * (labels.ndim))
     annotated = annotated.repeat(predictions)
+    if outside is not None:
+        cut = coarse_mask[:, 1:] & outside.repeat(predictions, 1).view(*coarse_mask[:, 1:].shape[:2], *[1] * len(grid))
+        coarse_strokes[:, 0] |= cut.any(1) & _border(coarse_mask.shape[2:], labels.device)
     vouched = grow_from_seeds(coarse_strokes, coarse_mask, 2 * max(coarse_mask.shape[2:]))
     place = _coarse_place(grid, stride, coarse_mask.shape[2:], labels.device)
     in_coarse = coarse_mask.shape[2:].numel()

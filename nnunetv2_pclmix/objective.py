@@ -321,9 +321,9 @@ class PCLMixObjective:
         weights: list[Tensor] | None = None
         islands: list[Tensor] | None = None
         if self.config.closed_world:
-            annotated = None if strokes is None else strokes.annotated
+            annotated, outside = (None, None) if strokes is None else (strokes.annotated, strokes.outside)
             num_labels, ignore_label = self.space.num_labels, self.space.ignore_label
-            vouched, sure = vouch(torch.cat(predicted), scribbles, num_labels, ignore_label, annotated)
+            vouched, sure = vouch(torch.cat(predicted), scribbles, num_labels, ignore_label, annotated, outside)
             islands = [after != before for after, before in zip(vouched.chunk(2), predicted, strict=True)]
             known = scribbles != ignore_label
             labels = [torch.where(known, scribbles.long(), each) for each in vouched.chunk(2)]

@@ -274,7 +274,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
 
     def train_step(self, batch: dict) -> dict:
         mix = mix_of_batch(batch)
-        strokes = Strokes(*(known.to(self.device, non_blocking=True) for known in strokes_of_batch(batch)))
+        strokes = strokes_of_batch(batch).to(self.device)
         data = batch["data"].to(self.device, non_blocking=True)
         target = batch["target"] if isinstance(batch["target"], list) else [batch["target"]]
         target = [t.to(self.device, non_blocking=True) for t in target]

@@ -73,18 +73,33 @@ def test_any_grid(grid):
     assert torch.equal(vouched[vouched > 0], labels[vouched > 0])
 
 
-def test_a_patch_without_strokes_of_an_annotated_image():
-    """Foreground inside of it is an island; what reaches the border may have its stroke outside."""
+@pytest.mark.parametrize("strokes_in_it", [False, True])
+def test_foreground_at_the_border_of_a_patch_may_have_its_stroke_outside(strokes_in_it):
+    """Foreground inside of it is an island, and so is what reaches the border where its class has no other stroke."""
     labels = torch.zeros(2, 64, 64, dtype=torch.long)
-    labels[:, 20:40, 20:40], labels[:, 50:64, 0:12] = 1, 2
+    labels[:, 20:40, 20:40], labels[:, 50:64, 0:12], labels[:, 0:10, 50:64] = 1, 2, 1
     scribbles = torch.full_like(labels, IGNORE)
-    vouched, weights = vouch(labels, scribbles, 4, IGNORE, torch.tensor([True, False]))
+    if strokes_in_it:
+        scribbles[0, 10:50, 60] = 0
+    outside = torch.tensor([[False, True, False], [False] * 3])
+    vouched, weights = vouch(labels, scribbles, 4, IGNORE, torch.tensor([True, False]), outside)
     assert (vouched[0, 20:40, 20:40] == 0).all()
+    assert (vouched[0, 0:10, 50:64] == 0).all()
     assert (vouched[0, 50:64, 0:12] == 2).all()
     assert (weights[0, 50:64, 0:12] == 0).all()
     assert (weights[0, :50] == 1).all()
     assert torch.equal(vouched[1], labels[1])  # nobody scribbled that image
     assert (weights[1] == 1).all()
+
+
+def test_a_stroke_of_its_own_in_the_patch_vouches_at_the_border_too():
+    labels = torch.zeros(1, 64, 64, dtype=torch.long)
+    labels[:, 40:64, 0:30] = 2
+    scribbles = torch.full_like(labels, IGNORE)
+    scribbles[:, 45, 5:20] = 2
+    vouched, weights = vouch(labels, scribbles, 4, IGNORE, None, torch.tensor([[True, True, True]]))
+    assert torch.equal(vouched, labels)
+    assert (weights == 1).all()
 
 
 def test_strokes_in_the_patch_decide_as_without_the_note():
@@ -96,7 +111,8 @@ def test_strokes_in_the_patch_decide_as_without_the_note():
 def test_several_predictions_for_the_same_strokes():
     labels, scribbles = _scene()
     other = torch.roll(labels, 5, 2)
-    both = vouch(torch.cat([labels, other]), scribbles, 4, IGNORE, torch.tensor([True]))
-    alone = [vouch(each, scribbles, 4, IGNORE) for each in (labels, other)]
+    note = (torch.tensor([True]), torch.tensor([[True, False, True]]))
+    both = vouch(torch.cat([labels, other]), scribbles, 4, IGNORE, *note)
+    alone = [vouch(each, scribbles, 4, IGNORE, *note) for each in (labels, other)]
     for together, apart in zip(both, zip(*alone, strict=True), strict=True):
         assert torch.equal(together, torch.cat(apart))

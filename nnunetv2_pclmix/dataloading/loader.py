@@ -20,13 +20,17 @@ class PCLMixDataLoader(nnUNetDataLoader):
     """Draws B patches as nnU-Net does and appends K mixed twins: ``data`` and ``target`` hold B + K images.
 
     The mix travels with the batch as ``mix_partners`` (K, 2) and ``mix_boxes`` (K, dim, 2), see ``Mix``; ``annotated``
-    (B,) tells which patches come from an image (in 2D: a slice) that somebody scribbled, be it outside the patch, and
-    ``present`` (B, structures) which structures have a stroke there, see ``Strokes``.
+    (B,) tells which patches come from an image (in 2D: a slice) that somebody scribbled, be it outside the patch,
+    ``present`` (B, structures) which structures have a stroke there, and ``outside`` (B, labels) which ones have
+    strokes outside of the patch, see ``Strokes``.
 
     With an ignore label nnU-Net centres every patch on a labelled voxel, so that the network never sees the rest of an
-    image larger than the patch. The terms that need no labels can be shown it: of the patches that nnU-Net does not
-    centre on a structure anyway, ``anywhere_share`` are drawn from anywhere in the image. Not in the paper, whose
-    patches are whole slices.
+    image larger than the patch. Of the patches that nnU-Net does not centre on a structure anyway, ``anywhere_share``
+    are drawn from anywhere in the image (in 2D: in the slice of a labelled voxel), which is where nnU-Net draws them
+    without an ignore label. Not in the paper, whose patches are whole slices.
+
+    A structure is taken to reach no further beyond its strokes than half a patch, or than their bounding box is wide;
+    in patches farther away it counts as absent.
 
     Its random numbers come from a generator that is made on first use, inside the worker that uses it, from numpy's
     global stream, which nnU-Net's workers seed one by one. Workers so differ, and repeat for given seeds. Torch's
@@ -47,8 +51,13 @@ class PCLMixDataLoader(nnUNetDataLoader):
         self.num_twins = num_twins
         self.anywhere_share = anywhere_share
         self._structures = structures_of_labels(self.label_manager)
+        self._structures_with_label = [
+            [s for s in self._structures if label in (s if isinstance(s, tuple) else (s,))]
+            for label in range(1, int(max(self.label_manager.all_labels)) + 1)
+        ]
         self._annotated: list[bool] = []
         self._present: list[list[bool]] = []
+        self._outside: list[list[bool]] = []
         self._rng: np.random.Generator | None = None
 
     @property
@@ -63,30 +72,54 @@ class PCLMixDataLoader(nnUNetDataLoader):
     def get_bbox(
         self, data_shape: np.ndarray, force_fg: bool, class_locations: dict | None, *args: Any, **kwargs: Any
     ) -> tuple[list[int], list[int]]:
-        """Place of the next patch, lower and upper corners; notes whether somebody scribbled its image."""
-        has_ignore = self.has_ignore  # type: ignore[has-type]
+        """Place of the next patch, lower and upper corners; notes what is known of its image."""
+        lower, upper = super().get_bbox(data_shape, force_fg, class_locations, *args, **kwargs)
         if not force_fg and self.anywhere_share > 0 and self.rng.random() < self.anywhere_share:
-            self.has_ignore = False  # nnU-Net then draws from anywhere
+            lower, upper = self._anywhere(lower, upper, data_shape)
+        noted = {
+            key: self._near_and_outside(self._strokes_of(class_locations, key, lower), lower)
+            for key in self._structures
+        }
+        annotated = len(self._strokes_of(class_locations, self.annotated_classes_key, lower)) > 0
+        self._annotated.append(annotated)
+        self._present.append([not annotated or near for near, _ in noted.values()])
+        self._outside.append([any(noted[key][1] for key in keys) for keys in self._structures_with_label])
+        return lower, upper
+
+    def _anywhere(self, lower: list[int], upper: list[int], data_shape: np.ndarray) -> tuple[list[int], list[int]]:
+        """Another place in the same image, in 2D in the same slice."""
+        has_ignore = self.has_ignore  # type: ignore[has-type]
+        self.has_ignore = False  # nnU-Net then draws from anywhere
         try:
-            box = super().get_bbox(data_shape, force_fg, class_locations, *args, **kwargs)
+            new_lower, new_upper = super().get_bbox(data_shape, False, None)
         finally:
             self.has_ignore = has_ignore
-        annotated = self._has_stroke(class_locations, self.annotated_classes_key, box[0])
-        self._annotated.append(annotated)
-        self._present.append([not annotated or self._has_stroke(class_locations, s, box[0]) for s in self._structures])
-        return box
+        if self.patch_size_was_2d:
+            new_lower[0], new_upper[0] = lower[0], upper[0]
+        return new_lower, new_upper
 
-    def _has_stroke(self, class_locations: dict | None, key: Any, corner: list[int]) -> bool:
-        """Whether the image that a patch is from (in 2D: its slice) has a labelled voxel of a kind."""
-        voxels = np.asarray((class_locations or {}).get(key, ()))
-        if self.patch_size_was_2d and len(voxels):
-            voxels = voxels[voxels[:, 1] == corner[0]]  # columns: channel, then the axes
-        return len(voxels) > 0
+    def _strokes_of(self, class_locations: dict | None, key: Any, lower: list[int]) -> np.ndarray:
+        """(n, dim) labelled voxels of a kind in the image that a patch is from, in 2D in its slice."""
+        voxels = np.asarray((class_locations or {}).get(key, ()), int).reshape(-1, len(lower) + 1)[:, 1:]
+        return voxels[voxels[:, 0] == lower[0]] if self.patch_size_was_2d else voxels
+
+    def _near_and_outside(self, voxels: np.ndarray, lower: list[int]) -> tuple[bool, bool]:
+        """Whether one of (n, dim) voxels lies near a patch, and whether one lies outside of it.
+
+        The patch is what the augmentation leaves of the box at ``lower`` where it neither turns nor zooms.
+        """
+        if not len(voxels):
+            return False, False
+        final = np.asarray(self.final_patch_size)
+        begin = np.asarray(lower) + (np.asarray(self.patch_size) - final) // 2
+        gap = np.maximum(np.maximum(begin - voxels, voxels - (begin + final - 1)), 0)
+        reach = np.maximum(final // 2, np.ptp(voxels, 0))
+        return bool((gap <= reach).all(1).any()), bool((gap > 0).any())
 
     def generate_train_batch(self) -> dict[str, Any]:
         """A batch with ``data`` (B + K, ...), ``target`` likewise or a list of them, ``keys``, the mix and strokes."""
         rng = self.rng
-        self._annotated, self._present = [], []
+        self._annotated, self._present, self._outside = [], [], []
         with warnings.catch_warnings():
             # an image without labels is no mistake here
             warnings.filterwarnings("ignore", message="Warning! No annotated pixels in image!")
@@ -106,6 +139,7 @@ class PCLMixDataLoader(nnUNetDataLoader):
         batch["mix_partners"], batch["mix_boxes"] = mix.partners, mix.boxes
         batch["annotated"] = torch.tensor(self._annotated)
         batch["present"] = torch.tensor(self._present) | self._densely_labelled(batch["target"])[:, None]
+        batch["outside"] = torch.tensor(self._outside)
         return batch
 
     def _densely_labelled(self, target: Tensor | list[Tensor]) -> Tensor:
@@ -126,7 +160,7 @@ def structures_of_labels(label_manager: LabelManager) -> list[int | tuple[int, .
 
 def strokes_of_batch(batch: dict[str, Any]) -> Strokes:
     """What is known of the images that a batch is from."""
-    return Strokes(batch["annotated"], batch["present"])
+    return Strokes(batch["annotated"], batch["present"], batch["outside"])
 
 
 def mix_of_batch(batch: dict[str, Any]) -> Mix:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
 from nnunetv2_pclmix.dataloading.factory import start_augmenter
 from nnunetv2_pclmix.dataloading.loader import PCLMixDataLoader, mix_of_batch
@@ -81,45 +82,77 @@ def test_a_pipeline_without_the_step_is_noticed():
     assert outside_becomes_ignore(ComposeTransforms([]), None) is not None
 
 
-def _corners(loader, force_fg: bool = False) -> list[tuple[int, ...]]:
-    """Patch corners for a 2D image of 3 slices of 400 x 400 with one scribbled voxel in the middle one."""
-    locations = {1: np.array([[0, 1, 200, 200]]), loader.annotated_classes_key: np.array([[0, 1, 200, 200]])}
-    return [tuple(loader.get_bbox(np.array([3, 400, 400]), force_fg, locations)[0]) for _ in range(60)]
+VOLUME = np.array([3, 400, 400])
+
+
+def _corners(loader, force_fg: bool = False, count: int = 60) -> list[tuple[int, ...]]:
+    """Patch corners for a 2D image of 3 slices of 400 x 400 with a scribbled voxel in the lower two."""
+    voxels = np.array([[0, 1, 200, 200], [0, 2, 10, 10]])
+    locations = {1: voxels, loader.annotated_classes_key: voxels}
+    return [tuple(loader.get_bbox(VOLUME, force_fg, locations)[0]) for _ in range(count)]
 
 
 def test_patches_from_anywhere(make_loader):
     np.random.seed(0)  # noqa: NPY002  nnU-Net draws from it
-    assert len(set(_corners(make_loader(anywhere_share=0.0)))) == 1
-    assert len(set(_corners(make_loader(anywhere_share=1.0)))) > 30
+    assert len(set(_corners(make_loader(anywhere_share=0.0)))) == 2
+    anywhere = _corners(make_loader(anywhere_share=1.0), count=300)
+    assert {corner[0] for corner in anywhere} == {1, 2}  # nobody scribbled slice 0
+    size = make_loader().patch_size
+    for axis in (1, 2):  # all of the slice is shown, and as little beyond it as nnU-Net shows of dense labels
+        places = [corner[axis] for corner in anywhere]
+        assert -size[axis] // 2 <= min(places) < 10
+        assert 390 < max(places) + size[axis] <= 400 + size[axis] // 2
     assert 5 < len(set(_corners(make_loader(anywhere_share=0.5)))) < 55
     forced = make_loader(anywhere_share=1.0)
-    assert len(set(_corners(forced, force_fg=True))) == 1  # structures are still shown
+    assert len(set(_corners(forced, force_fg=True))) == 2  # structures are still shown
     assert forced.has_ignore
 
 
-def test_a_patch_knows_whether_its_slice_was_scribbled(make_loader):
-    loader = make_loader(anywhere_share=1.0)
-    np.random.seed(0)  # noqa: NPY002
-    slices = [corner[0] for corner in _corners(loader)]
-    assert set(slices) == {0, 1, 2}
-    assert loader._annotated == [place == 1 for place in slices]
+def _noted(loader, locations, corner):
+    """What a loader notes of a patch at a corner of a 400 x 400 slice."""
+    loader._annotated, loader._present, loader._outside = [], [], []
+    with pytest.MonkeyPatch.context() as patch:
+        box = (list(corner), [c + s for c, s in zip(corner, loader.patch_size, strict=True)])
+        patch.setattr(nnUNetDataLoader, "get_bbox", lambda *_, **__: box)
+        loader.get_bbox(VOLUME, False, locations)
+    return loader._annotated[0], loader._present[0], loader._outside[0]
+
+
+def test_a_patch_knows_whether_and_with_what_its_slice_was_scribbled(make_loader):
+    loader = make_loader()
+    locations = {
+        1: np.array([[0, 1, 20, 20]]),
+        2: np.array([[0, 1, 21, 21], [0, 2, 21, 21]]),
+        3: [],  # nnU-Net's for a class without voxels
+        loader.annotated_classes_key: np.array([[0, 1, 20, 20], [0, 2, 21, 21]]),
+    }
+    nothing = [False] * 3
+    assert _noted(loader, locations, (0, 0, 0)) == (False, [True] * 3, nothing)  # nobody scribbled it
+    assert _noted(loader, locations, (1, 0, 0)) == (True, [True, True, False], nothing)
+    assert _noted(loader, locations, (2, 0, 0)) == (True, [False, True, False], nothing)
     assert next(loader)["annotated"].tolist() == [True] * 3  # every slice of the phantoms is scribbled
 
 
-def test_a_patch_knows_which_structures_have_a_stroke_in_its_slice(make_loader):
-    loader = make_loader(anywhere_share=1.0)
-    key = loader.annotated_classes_key
-    locations = {
-        1: np.array([[0, 1, 200, 200]]),
-        2: np.array([[0, 1, 10, 10], [0, 2, 10, 10]]),
-        3: [],  # nnU-Net's for a class without voxels
-        key: np.array([[0, 1, 200, 200], [0, 2, 10, 10]]),
-    }
-    np.random.seed(0)  # noqa: NPY002
-    slices = [loader.get_bbox(np.array([3, 400, 400]), False, locations)[0][0] for _ in range(40)]
-    expected = {0: [True] * 3, 1: [True, True, False], 2: [False, True, False]}  # nobody scribbled slice 0
-    assert set(slices) == {0, 1, 2}
-    assert loader._present == [expected[z] for z in slices]
+def test_strokes_outside_of_a_patch_and_far_from_it(make_loader):
+    loader = make_loader()
+    margin, size = (np.subtract(loader.patch_size, loader.final_patch_size) // 2)[1], loader.final_patch_size[1]
+    stroke = [[0, 1, 100, y] for y in range(90, 110)]
+    wide = [[0, 1, 100, y] for y in range(100, 100 + 3 * size)]
+    locations = {1: np.array(stroke), 2: np.array(wide), 3: [], loader.annotated_classes_key: np.array(stroke)}
+
+    def at(x, y):
+        """The final patch begins at that place of slice 1."""
+        return _noted(loader, locations, (1, x - margin, y - margin))
+
+    assert at(100 - size // 2, 85) == (True, [True, True, False], [False, True, False])  # holds all of the first
+    assert at(100 - size // 2, 95) == (True, [True, True, False], [True, True, False])  # and half of it
+    half = size // 2
+    assert at(100 + half, 85)[1:] == ([True, True, False], [True, True, False])
+    assert at(100 + half + 1, 85)[1:] == ([False, False, False], [True, True, False])  # too far below both
+    assert at(100 - half, 110 - 1 + half)[1][0]
+    assert not at(100 - half, 110 + half)[1][0]  # too far beside the first
+    assert at(100 - half, 100 + 6 * size - 2)[1] == [False, True, False]  # within reach of a stroke that long
+    assert not at(100 - half, 100 + 6 * size)[1][1]
 
 
 def test_structures_of_a_batch_are_those_of_its_slices(make_loader):
