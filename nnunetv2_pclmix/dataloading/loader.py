@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nnunetv2_pclmix.closed_world import Strokes
 from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix, draw_mix
+from nnunetv2_pclmix.dataloading.reach import near_and_outside
 
 
 class PCLMixDataLoader(nnUNetDataLoader):
@@ -29,8 +30,7 @@ class PCLMixDataLoader(nnUNetDataLoader):
     are drawn from anywhere in the image (in 2D: in the slice of a labelled voxel), which is where nnU-Net draws them
     without an ignore label. Not in the paper, whose patches are whole slices.
 
-    A structure is taken to reach no further beyond its strokes than half a patch, or than their bounding box is wide;
-    in patches farther away it counts as absent.
+    In patches too far from the strokes of a structure it counts as absent, see ``near_and_outside``.
 
     Its random numbers come from a generator that is made on first use, inside the worker that uses it, from numpy's
     global stream, which nnU-Net's workers seed one by one. Workers so differ, and repeat for given seeds. Torch's
@@ -76,8 +76,11 @@ class PCLMixDataLoader(nnUNetDataLoader):
         lower, upper = super().get_bbox(data_shape, force_fg, class_locations, *args, **kwargs)
         if not force_fg and self.anywhere_share > 0 and self.rng.random() < self.anywhere_share:
             lower, upper = self._anywhere(lower, upper, data_shape)
+        # the final patch is the middle of this box where the augmentation neither turns nor zooms
+        final = np.asarray(self.final_patch_size)
+        begin = np.asarray(lower) + (np.asarray(self.patch_size) - final) // 2
         noted = {
-            key: self._near_and_outside(self._strokes_of(class_locations, key, lower), lower)
+            key: near_and_outside(self._strokes_of(class_locations, key, lower), begin, final)
             for key in self._structures
         }
         annotated = len(self._strokes_of(class_locations, self.annotated_classes_key, lower)) > 0
@@ -102,19 +105,6 @@ class PCLMixDataLoader(nnUNetDataLoader):
         """(n, dim) labelled voxels of a kind in the image that a patch is from, in 2D in its slice."""
         voxels = np.asarray((class_locations or {}).get(key, ()), int).reshape(-1, len(lower) + 1)[:, 1:]
         return voxels[voxels[:, 0] == lower[0]] if self.patch_size_was_2d else voxels
-
-    def _near_and_outside(self, voxels: np.ndarray, lower: list[int]) -> tuple[bool, bool]:
-        """Whether one of (n, dim) voxels lies near a patch, and whether one lies outside of it.
-
-        The patch is what the augmentation leaves of the box at ``lower`` where it neither turns nor zooms.
-        """
-        if not len(voxels):
-            return False, False
-        final = np.asarray(self.final_patch_size)
-        begin = np.asarray(lower) + (np.asarray(self.patch_size) - final) // 2
-        gap = np.maximum(np.maximum(begin - voxels, voxels - (begin + final - 1)), 0)
-        reach = np.maximum(final // 2, np.ptp(voxels, 0))
-        return bool((gap <= reach).all(1).any()), bool((gap > 0).any())
 
     def generate_train_batch(self) -> dict[str, Any]:
         """A batch with ``data`` (B + K, ...), ``target`` likewise or a list of them, ``keys``, the mix and strokes."""

@@ -1,0 +1,87 @@
+"""How often the closed world is wrong on a dataset with scribbles and dense labels.
+
+    python benchmarks/closed_world.py -d 204 [--patches 24 12] [--slices] [--every 1]
+
+The rule is applied to the dense labels, as if a network had predicted them perfectly, so everything that it takes away
+is wrong. The images are cut into patches as small as asked for, as the loader would draw them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from nnunetv2.paths import nnUNet_raw
+from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+from tqdm import tqdm
+
+from nnunetv2_pclmix.closed_world import vouch
+from nnunetv2_pclmix.dataloading.reach import near_and_outside
+from nnunetv2_pclmix.evaluation.dataset_labels import read_dataset_labels
+from nnunetv2_pclmix.evaluation.volume import read_labels
+
+Labels = npt.NDArray[np.int64]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-d", required=True, metavar="ID", help="raw dataset with labelsTr_dense, without regions")
+    parser.add_argument("--patches", type=int, nargs="*", default=[], help="side lengths besides the whole image")
+    parser.add_argument("--slices", action="store_true", help="in 2D: each slice along the first array axis by itself")
+    parser.add_argument("--every", type=int, default=1, help="take each case of that many")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    folder = Path(nnUNet_raw, maybe_convert_to_dataset_name(args.d))
+    dataset = read_dataset_labels(folder / "dataset.json")
+    names = [name for name in dataset.labels if name not in ("background", "ignore")]
+    ignore = int(dataset.labels["ignore"])
+    sizes = [0, *args.patches]
+    counts = {size: np.zeros((len(names), 3)) for size in sizes}
+    files = sorted((folder / "labelsTr").glob(f"*{dataset.file_ending}"))[:: args.every]
+    for file in tqdm(files, unit="case"):
+        volumes = [read_labels(f).labels.astype(np.int64) for f in (file, folder / "labelsTr_dense" / file.name)]
+        for strokes, dense in zip(*volumes, strict=True) if args.slices else [volumes]:
+            for size in sizes:
+                counts[size] += sum(_judge(strokes, dense, where, ignore) for where in _patches(dense.shape, size))
+    print("| patches | " + " | ".join(f"{n} turned into background | {n} in doubt" for n in names) + " |")
+    print("|---" * (1 + 2 * len(names)) + "|")
+    for size, of_size in counts.items():
+        cells = (f"{100 * part / voxels:.1f} %" for voxels, *parts in of_size for part in parts)
+        print(f"| {size or 'whole'} | " + " | ".join(cells) + " |")
+
+
+def _patches(shape: tuple[int, ...], size: int) -> Iterator[tuple[slice, ...]]:
+    """Patches side by side that cover an image; 0: all of it."""
+    sides = [min(size, n) if size else n for n in shape]
+    begins = [[min(b, n - side) for b in range(0, n, side)] for n, side in zip(shape, sides, strict=True)]
+    for corner in itertools.product(*begins):
+        yield tuple(slice(b, b + side) for b, side in zip(corner, sides, strict=True))
+
+
+def _judge(strokes: Labels, dense: Labels, where: tuple[slice, ...], ignore: int) -> Labels:
+    """(structures, 3) voxels of each structure in a patch, those turned into background, and those in doubt."""
+    values = range(1, ignore)
+    begin, size = [s.start for s in where], [s.stop - s.start for s in where]
+    noted = [near_and_outside(np.argwhere(strokes == value), begin, size) for value in values]
+    annotated = bool((strokes != ignore).any())
+    present = np.array([True, *(near or not annotated for near, _ in noted)])
+    truth = dense[where]
+    vouched, sure = vouch(
+        torch.from_numpy(np.where(present[truth], truth, 0))[None],
+        torch.from_numpy(strokes[where].copy())[None],
+        ignore,
+        ignore,
+        torch.tensor([annotated]),
+        torch.tensor([[outside for _, outside in noted]]),
+    )
+    gone, doubt = vouched[0].numpy() == 0, sure[0].numpy() == 0
+    return np.array([[(part & (truth == value)).sum() for part in (True, gone, doubt)] for value in values])
+
+
+if __name__ == "__main__":
+    main()
