@@ -12,7 +12,9 @@ from scribble_conversion.console import UserError
 GRIDS = Path(cli.__file__).parent / "grids"
 
 
-@pytest.mark.parametrize(("name", "steps"), [("sieve", {1200}), ("patch", {1200}), ("mini", {1200, 3000}), ("full", {20000})])
+@pytest.mark.parametrize(
+    ("name", "steps"), [("sieve", {1200}), ("patch", {1200}), ("mini", {1200, 3000}), ("full", {20000})]
+)
 def test_the_grids_shipped_are_valid(name, steps):
     grid = read_grid(GRIDS / f"{name}.toml")
     assert grid.name == name
