@@ -46,8 +46,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     for file in tqdm(files, unit="case"):
         volumes = [read_labels(f).labels.astype(np.int64) for f in (file, folder / "labelsTr_dense" / file.name)]
         for strokes, dense in zip(*volumes, strict=True) if args.slices else [volumes]:
+            voxels = [np.argwhere(strokes == value) for value in range(1, ignore)]
             for size in sizes:
-                counts[size] += sum(_judge(strokes, dense, where, ignore) for where in _patches(dense.shape, size))
+                for where in _patches(dense.shape, size):
+                    counts[size] += _judge(strokes, dense, where, voxels, ignore)
     print("| patches | " + " | ".join(f"{n} turned into background | {n} in doubt" for n in names) + " |")
     print("|---" * (1 + 2 * len(names)) + "|")
     for size, of_size in counts.items():
@@ -63,11 +65,13 @@ def _patches(shape: tuple[int, ...], size: int) -> Iterator[tuple[slice, ...]]:
         yield tuple(slice(b, b + side) for b, side in zip(corner, sides, strict=True))
 
 
-def _judge(strokes: Labels, dense: Labels, where: tuple[slice, ...], ignore: int) -> Labels:
-    """(structures, 3) voxels of each structure in a patch, those turned into background, and those in doubt."""
-    values = range(1, ignore)
+def _judge(strokes: Labels, dense: Labels, where: tuple[slice, ...], voxels: Sequence[Labels], ignore: int) -> Labels:
+    """(structures, 3) voxels of each structure in a patch, those turned into background, and those in doubt.
+
+    ``voxels`` holds the strokes of each structure in the image, (n, dim).
+    """
     begin, size = [s.start for s in where], [s.stop - s.start for s in where]
-    noted = [near_and_outside(np.argwhere(strokes == value), begin, size) for value in values]
+    noted = [near_and_outside(of_structure, begin, size) for of_structure in voxels]
     annotated = bool((strokes != ignore).any())
     present = np.array([True, *(near or not annotated for near, _ in noted)])
     truth = dense[where]
@@ -80,7 +84,7 @@ def _judge(strokes: Labels, dense: Labels, where: tuple[slice, ...], ignore: int
         torch.tensor([[outside for _, outside in noted]]),
     )
     gone, doubt = vouched[0].numpy() == 0, sure[0].numpy() == 0
-    return np.array([[(part & (truth == value)).sum() for part in (True, gone, doubt)] for value in values])
+    return np.array([[(part & (truth == value)).sum() for part in (True, gone, doubt)] for value in range(1, ignore)])
 
 
 if __name__ == "__main__":

@@ -41,11 +41,11 @@ def read_curve(folder: RunFolder, row: str) -> Curve | None:
         folder: the training's.
         row: its row in the table.
     """
-    checkpoint = next(iter(sorted(folder.results.rglob("checkpoint_final.pth"))), None)
+    checkpoint = folder.last_checkpoint
     if checkpoint is None:
         return None
-    # nnU-Net's log holds numpy scalars, which torch's restricted loader refuses
-    log = torch.load(checkpoint, map_location="cpu", weights_only=False)["logging"]
+    # nnU-Net's log holds numpy scalars, which torch's restricted loader refuses; mapped, the weights are not read
+    log = torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)["logging"]
     definition = folder.definition()
     steps = [(epoch + 1) * definition["iterations"] for epoch in range(len(log["mean_fg_dice"]))]
     names = {v: name for name, v in definition["dataset_json"]["labels"].items() if isinstance(v, int)}

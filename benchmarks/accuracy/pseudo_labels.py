@@ -149,7 +149,7 @@ def _on_file_grid(members: Tensor, in_2d: bool, trainer: Any, properties: Any) -
 
 def _trained(folder: RunFolder, definition: Mapping[str, Any]) -> Any:
     """The trainer with its last weights, ready to predict."""
-    checkpoint = next(iter(sorted(folder.results.rglob("checkpoint_final.pth"))), None)
+    checkpoint = folder.last_checkpoint
     if checkpoint is None:
         raise UserError(f"{folder.path} has no checkpoint_final.pth; finish the training first")
     # every trainer begins a log

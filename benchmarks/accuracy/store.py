@@ -49,6 +49,11 @@ class RunFolder:
         """This training's ``nnUNet_results``."""
         return self.path / "results"
 
+    @property
+    def last_checkpoint(self) -> Path | None:
+        """nnU-Net's ``checkpoint_final.pth``; None where it is not at hand."""
+        return next(iter(sorted(self.results.rglob("checkpoint_final.pth"))), None)
+
     def definition(self) -> dict[str, Any]:
         return read_json(self.definition_file)
 
