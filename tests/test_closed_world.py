@@ -78,6 +78,7 @@ def test_foreground_at_the_border_of_a_patch_may_have_its_stroke_outside(strokes
     """Foreground inside of it is an island, and so is what reaches the border where its class has no other stroke."""
     labels = torch.zeros(2, 64, 64, dtype=torch.long)
     labels[:, 20:40, 20:40], labels[:, 50:64, 0:12], labels[:, 0:10, 50:64] = 1, 2, 1
+    labels[:, 44:52, 28:36] = 2  # of a class with strokes outside, but not at the border
     scribbles = torch.full_like(labels, IGNORE)
     if strokes_in_it:
         scribbles[0, 10:50, 60] = 0
@@ -85,6 +86,7 @@ def test_foreground_at_the_border_of_a_patch_may_have_its_stroke_outside(strokes
     vouched, weights = vouch(labels, scribbles, 4, IGNORE, torch.tensor([True, False]), outside)
     assert (vouched[0, 20:40, 20:40] == 0).all()
     assert (vouched[0, 0:10, 50:64] == 0).all()
+    assert (vouched[0, 44:52, 28:36] == 0).all()
     assert (vouched[0, 50:64, 0:12] == 2).all()
     assert (weights[0, 50:64, 0:12] == 0).all()
     assert (weights[0, :50] == 1).all()

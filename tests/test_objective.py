@@ -272,6 +272,25 @@ def test_an_absent_structure_is_no_pseudo_label_and_strokes_stay():
         assert (weights[known] == 1).all()
 
 
+def test_strokes_outside_of_a_patch_leave_what_reaches_its_border_in_doubt():
+    """Of one structure that fills patches without strokes, with strokes elsewhere in their images or without."""
+    objective = _objective("default")
+    logits = torch.zeros(2, C, 64, 64)
+    logits[:, 1, :20] = 9.0
+    scribbles = torch.full((2, 64, 64), IGNORE)
+    outside = torch.zeros(2, C - 1, dtype=torch.bool)
+    outside[0, 0] = True
+    strokes = Strokes(torch.tensor([True, True]), torch.ones(2, C - 1, dtype=torch.bool), outside)
+    pseudo = objective.pseudo_labels(logits, logits, scribbles, 1.0, strokes.to(torch.device("cpu")))
+    for labels, weights, islands in zip(pseudo.labels, pseudo.weights, pseudo.islands, strict=True):
+        assert (labels[0, :20] == 1).all()
+        assert (weights[0, :20] == 0).all()
+        assert not islands[0].any()
+        assert (labels[1] == 0).all()
+        assert (weights[1] == 1).all()
+        assert torch.equal(islands[1], torch.arange(64)[:, None].expand(64, 64) < 20)
+
+
 @pytest.mark.parametrize("regions", [False, True])
 def test_the_closed_world_pushes_absent_structures_down_from_the_first_step(regions):
     config = config_from_plans({"pclmix": {"original_weight": 0.0, "mixed_weight": 0.0, "contrast_weight": 0.0}}, {})
