@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from nnunetv2_pclmix.closed_world import vouch
 from nnunetv2_pclmix.dataloading.reach import near_and_outside
+from nnunetv2_pclmix.evaluation.case import label_integers
 from nnunetv2_pclmix.evaluation.dataset_labels import read_dataset_labels
 from nnunetv2_pclmix.evaluation.volume import read_labels
 
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = Path(nnUNet_raw, maybe_convert_to_dataset_name(args.d))
     dataset = read_dataset_labels(folder / "dataset.json")
     names = [name for name in dataset.labels if name not in ("background", "ignore")]
-    ignore = int(dataset.labels["ignore"])
+    (ignore,) = label_integers(dataset.labels["ignore"])
     sizes = [0, *args.patches]
     counts = {size: np.zeros((len(names), 3)) for size in sizes}
     files = sorted((folder / "labelsTr").glob(f"*{dataset.file_ending}"))[:: args.every]

@@ -9,6 +9,7 @@ The loops are the torch twin of the tests' oracle.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -56,7 +57,7 @@ def loop_means(embedding: Tensor, labels: Tensor, classes: int) -> dict[tuple[in
     return means
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--grid", type=int, nargs="+", default=[28, 24])
@@ -64,7 +65,7 @@ def main() -> None:
     parser.add_argument("--anchors", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     device, config = torch.device(args.device), PCLMixConfig()

@@ -17,19 +17,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 CONVERSION = "import sys; from scribble_conversion.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True, metavar="DIR")
     parser.add_argument("--scribbles", type=Path, required=True, metavar="DIR")
     parser.add_argument("-np", type=int, default=2, help="processes on either side")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--copy-to", type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.copy_to is not None:
         _read_and_write(args)
         return

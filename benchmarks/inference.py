@@ -9,7 +9,9 @@ size. Both networks are built as the predictor builds them from a checkpoint; ti
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from batchgenerators.utilities.file_and_folder_operations import load_json
@@ -25,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nnunetv2_pclmix.trainer import nnUNetTrainerPCLMix
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-d", required=True, metavar="ID")
     parser.add_argument("-c", default="2d")
@@ -33,7 +35,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--slices", type=int, default=2, help="of the random image, in 2D")
     parser.add_argument("--device", default="cpu")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     torch.set_num_threads(1)
     device = torch.device(args.device)
     folder = Path(nnUNet_preprocessed, maybe_convert_to_dataset_name(args.d))
@@ -46,7 +48,8 @@ def main() -> None:
 
     calls, cost = {}, {}
     weights = None
-    for name, trainer in (("stock", nnUNetTrainer), ("ours", nnUNetTrainerPCLMix)):
+    trainers: dict[str, Any] = {"stock": nnUNetTrainer, "ours": nnUNetTrainerPCLMix}
+    for name, trainer in trainers.items():
         network = trainer.build_network_architecture(plans, configuration, channels, heads, False).to(device).eval()
         weights = weights or network.state_dict()
         network.load_state_dict(weights)

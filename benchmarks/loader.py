@@ -8,6 +8,7 @@ Both loaders run in this process, on the same cases with the same transforms, an
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from nnunetv2_pclmix.dataloading.loader import PCLMixDataLoader
 from nnunetv2_pclmix.trainer import nnUNetTrainerPCLMix
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-d", required=True, metavar="ID")
     parser.add_argument("-c", default="2d")
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8, help="patches per batch")
     parser.add_argument("--batches", type=int, default=10, help="per repeat")
     parser.add_argument("--repeats", type=int, default=5)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     torch.set_num_threads(1)
     folder = Path(nnUNet_preprocessed, maybe_convert_to_dataset_name(args.d))
     plans = {**load_json(folder / f"{args.p}.json"), "continue_training": False}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -63,7 +63,7 @@ def _multiply_adds(call: Callable[[], object]) -> int:
     return counter.get_total_flops() // 2
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=int, nargs="+", default=[8, 16, 32, 64, 128, 128])
     parser.add_argument("--patch-size", type=int, nargs=2, default=[224, 192])
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--pclmix", type=json.loads, default={}, help="hyper-parameters, as in the plans' entry (JSON)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     device, rng = torch.device(args.device), np.random.default_rng(0)
@@ -90,7 +90,9 @@ def main() -> None:
     mix = draw_mix(patches, args.patch_size, config.box_fraction, rng, twins)
     present = torch.ones(patches, CLASSES - 1, dtype=torch.bool, device=device)
     present[::4, 0] = False  # a structure is missing in every fourth image
-    strokes = Strokes(torch.ones(patches, dtype=torch.bool, device=device), present)
+    outside = torch.zeros_like(present)
+    outside[1::4, 0] = True  # and reaches beyond the patch in another
+    strokes = Strokes(torch.ones(patches, dtype=torch.bool, device=device), present, outside)
     one_scale = DC_and_CE_loss(
         {"batch_dice": True, "smooth": 1e-5, "do_bg": False, "ddp": False},
         {},
@@ -131,7 +133,7 @@ def main() -> None:
 
     def pseudo_labels() -> None:
         main, auxiliary = output.main[0][:patches], output.auxiliary[:patches]
-        pseudo = objective._pseudo_labels(main, auxiliary, scribbles, 0.5, strokes, images[:patches])
+        pseudo = objective.pseudo_labels(main, auxiliary, scribbles, 0.5, strokes, images[:patches])
         objective._mixed(pseudo, mix, rng)
 
     one = images[:1]

@@ -71,14 +71,10 @@ def judge_pseudo_labels(
     for case, variants in tqdm(made, total=len(chosen), desc="judging", unit="case"):
         truth = read_labels(references / f"{case}{definition['dataset_json']['file_ending']}")
         for name, labels in zip(names, variants, strict=True):
-            scores[name].append(
-                [
-                    structure_scores(
-                        *(np.isin(v, label_integers(value)) for v in (labels, truth.labels)), truth.spacing
-                    )
-                    for value in structures.values()
-                ]
-            )
+            of_structures = [
+                [np.isin(v, label_integers(s)) for v in (labels, truth.labels)] for s in structures.values()
+            ]
+            scores[name].append([structure_scores(found, true, truth.spacing) for found, true in of_structures])
     return _table(list(structures), scores)
 
 

@@ -101,7 +101,7 @@ def train_in_bfloat16(network: nn.Module) -> None:
             output = forward(*args, **kwargs)
         return tree_map(lambda value: value.float(), output)
 
-    network.forward = mixed  # type: ignore[method-assign]
+    network.forward = mixed
 
 
 def restart_with_seeds(augmenter: Any, rng: np.random.Generator) -> None:
