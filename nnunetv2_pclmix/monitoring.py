@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -22,6 +22,17 @@ def vanished_classes(pseudo_counts: np.ndarray, scribble_counts: np.ndarray) -> 
     """
     vanished = (np.asarray(scribble_counts) > 0) & (np.asarray(pseudo_counts) < np.asarray(scribble_counts))
     return np.flatnonzero(vanished).tolist()
+
+
+def label_names(labels: Mapping[str, int | Sequence[int]], count: int) -> list[str]:
+    """Names of the label values from 0 on; of one that only occurs in regions, the number.
+
+    Args:
+        labels: as in ``dataset.json``.
+        count: how many values.
+    """
+    by_value = {value: name for name, value in labels.items() if isinstance(value, int)}
+    return [by_value.get(value, str(value)) for value in range(count)]
 
 
 def shares(counts: np.ndarray) -> np.ndarray:

@@ -394,8 +394,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
     def _print_epoch(self, terms: np.ndarray, weights: dict, pseudo: np.ndarray, scribbles: np.ndarray) -> None:
         listed = (f"{name} {value:.4f} (x {weights[name]:.4g})" for name, value in zip(TERMS, terms, strict=True))
         self.print_to_log_file("PCLMix terms (x weight):", ", ".join(listed))
-        by_value = {value: name for name, value in self.dataset_json["labels"].items() if not isinstance(value, list)}
-        names = [str(by_value.get(c, c)) for c in range(len(pseudo))]
+        names = monitoring.label_names(self.dataset_json["labels"], len(pseudo))
         self.print_to_log_file("PCLMix share of each class: pseudo-labels", monitoring.describe_shares(names, pseudo))
         for c in monitoring.vanished_classes(pseudo, scribbles):
             self.print_to_log_file(

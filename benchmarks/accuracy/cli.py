@@ -253,7 +253,8 @@ def _write(output: Path, any_code: bool) -> None:
     from benchmarks.accuracy.table import write_tables
 
     for file in write_tables(output, any_code):
-        print(f"Written: {file} (.json, .png, _curves.png)")
+        curves = ", _curves.png" if file.with_name(f"{file.stem}_curves.png").exists() else ""
+        print(f"Written: {file} (.json, .png{curves})")
 
 
 def _dataset_name(output: Path) -> str:

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.accuracy.store import RunFolder
+from nnunetv2_pclmix.monitoring import label_names
 
 COLUMNS = 2
 
@@ -48,10 +49,9 @@ def read_curve(folder: RunFolder, row: str) -> Curve | None:
     log = torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)["logging"]
     definition = folder.definition()
     steps = [(epoch + 1) * definition["iterations"] for epoch in range(len(log["mean_fg_dice"]))]
-    names = {v: name for name, v in definition["dataset_json"]["labels"].items() if isinstance(v, int)}
     of_epochs = log.get("pclmix_pseudo_label_shares", [])
-    structures = range(1, len(of_epochs[0])) if of_epochs else []
-    shares = {names.get(v, str(v)): [float(epoch[v]) for epoch in of_epochs] for v in structures}
+    names = label_names(definition["dataset_json"]["labels"], len(of_epochs[0])) if of_epochs else []
+    shares = {name: [float(epoch[v]) for epoch in of_epochs] for v, name in enumerate(names) if v > 0}
     return Curve(row, steps, [float(value) for value in log["mean_fg_dice"]], shares)
 
 
