@@ -66,7 +66,7 @@ class PCLMixConfig:
     # (appearance.py). published: 0
     appearance_weight: float = 4.0  # of the log density beside the logits; 0 turns it off
     appearance_margin: float = 4.0  # nats by which one that looks exactly like what is predicted must fit better
-    appearance_radius: int = 4  # voxels (of the finest spacing) that a border may move
+    appearance_radius: int = 2  # voxels (of the finest spacing) that a border may move
 
     # Closed world: what no stroke vouches for is no structure (closed_world.py), in the pseudo-labels, and by a loss of
     # its own from the first step on. Turn it off where annotators left structures without a stroke in images that they
