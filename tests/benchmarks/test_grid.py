@@ -13,9 +13,16 @@ GRIDS = Path(cli.__file__).parent / "grids"
 
 
 @pytest.mark.parametrize(
-    ("name", "steps"), [("sieve", {1200}), ("patch", {1200}), ("mini", {1200, 3000}), ("full", {20000})]
+    ("name", "steps", "judged"),
+    [
+        ("sieve", {1200}, "81-100"),
+        ("patch", {1200}, "81-100"),
+        ("mini", {1200, 3000}, "81-100"),
+        ("other_fold", {2500}, "21-40"),
+        ("full", {20000}, "81-100"),
+    ],
 )
-def test_the_grids_shipped_are_valid(name, steps):
+def test_the_grids_shipped_are_valid(name, steps, judged):
     grid = read_grid(GRIDS / f"{name}.toml")
     assert grid.name == name
     assert {table.steps for table in grid.tables} == steps
@@ -27,7 +34,7 @@ def test_the_grids_shipped_are_valid(name, steps):
         config = config_from_plans({"pclmix": row.pclmix}, {})
         if row.pclmix:
             assert config != default, f"{row.name} changes nothing"
-    assert all(fold.validation == "81-100" for fold in grid.folds)
+    assert all(fold.validation == judged for fold in grid.folds)
 
 
 def test_the_hippocampus_grid_is_valid():
