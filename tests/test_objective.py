@@ -334,6 +334,9 @@ def test_pseudo_labels_of_the_patches_equal_the_plain_loops(coin, teacher):
     assert begin.terms[TERMS.index("pseudo_labels_main")] == 0  # not before the mix consistency
 
 
+REACH = 4  # farther than the border of the prediction below is off
+
+
 def _two_tones():
     """A bright structure 1 in the right half, a dark background; the prediction's border is three voxels off."""
     images = torch.zeros(B, 1, *GRID)
@@ -354,7 +357,7 @@ def test_pseudo_labels_follow_the_grey_values_of_the_strokes(closed_world):
     arguments = output.main[0][:B], output.auxiliary[:B], targets[0][:B, 0], 0.5, None, noisy
     predicted = output.main[0][:B].argmax(1)
     for weight, expected in ((4.0, truth), (0.0, predicted)):
-        objective = _objective("default", closed_world=closed_world, appearance_weight=weight)
+        objective = _objective("default", closed_world=closed_world, appearance_weight=weight, appearance_radius=REACH)
         for labels in objective.pseudo_labels(*arguments).labels:
             assert torch.equal(labels, expected)
 
@@ -367,7 +370,7 @@ def test_structures_that_look_alike_stay_as_predicted(space):
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     moved = {}
     for margin in (0.0, 3.0):
-        objective = _objective("default", closed_world=False, appearance_margin=margin)
+        objective = _objective("default", closed_world=False, appearance_margin=margin, appearance_radius=REACH)
         main = output.main[0][:B]
         if space == "regions":
             objective.space = RegionSpace([(1, 2), 2], [1, 2], C, IGNORE)
@@ -383,14 +386,25 @@ def test_a_step_hands_its_images_to_the_pseudo_labels():
     output, targets, images, truth = _two_tones()
     _, _, mix = _sample()
     both = torch.cat([images, images])
-    result = _objective("default", appearance_margin=0.0)(output, targets, mix, 0.5, _Coin(0.1), None, both)
+    objective = _objective("default", appearance_margin=0.0, appearance_radius=REACH)
+    result = objective(output, targets, mix, 0.5, _Coin(0.1), None, both)
     assert result.pseudo_counts[1] == truth.sum()
     published = _objective("published")(output, targets, mix, 0.5, _Coin(0.1), None, both)
     assert published.pseudo_counts[1] < truth.sum()
 
 
+@pytest.mark.parametrize("radius", [0, 1, 2, 3, REACH])
+def test_borders_move_no_farther_than_the_radius(radius):
+    output, targets, images, truth = _two_tones()
+    objective = _objective("default", closed_world=False, appearance_margin=0.0, appearance_radius=radius)
+    arguments = output.main[0][:B], output.auxiliary[:B], targets[0][:B, 0], 0.5, None, images
+    wrong = (objective.pseudo_labels(*arguments).labels[0] != truth).sum()
+    assert wrong == max(0, 3 - radius) * B * GRID[0]
+
+
 def test_borders_move_less_along_an_axis_of_thick_slices():
-    config = config_from_plans({"pclmix": {"closed_world": False, "appearance_margin": 0.0}}, {})
+    settings = {"closed_world": False, "appearance_margin": 0.0, "appearance_radius": REACH}
+    config = config_from_plans({"pclmix": settings}, {})
     loss = PartialCrossEntropyLoss(IGNORE)
     output, targets, images, truth = _two_tones()
     found = {}
