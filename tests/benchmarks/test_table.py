@@ -108,10 +108,11 @@ def test_markdown_json_and_plot(output, capsys):
     assert (output / "main_table.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_curves_of_the_trainings_at_hand(output):
+def test_curves_of_the_trainings_at_hand(output, capsys):
     assert cli.main(["table", str(output)]) == 0
     picture = output / "main_table_curves.png"
     assert not picture.exists()  # no checkpoint at hand
+    assert "main_table.md (.json, .png)" in capsys.readouterr().out
     for run, log in (
         ("stock1-abc", {"mean_fg_dice": [np.float32(0.25), np.float32(0.5)]}),
         (
@@ -130,6 +131,7 @@ def test_curves_of_the_trainings_at_hand(output):
     assert stock == Curve("stock", [10, 20], [0.25, 0.5], {})
     assert mine == Curve("mine", [10, 20], [0.5, 0.75], {"RV": [0.06, 0.1], "LV": [0.04, 0.1]})
     assert cli.main(["table", str(output)]) == 0
+    assert "main_table.md (.json, .png, _curves.png)" in capsys.readouterr().out
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
