@@ -1,10 +1,11 @@
 """What a training step costs, as ratios against stock nnU-Net in the same run.
 
     python benchmarks/step.py [--features 8 16 32 64 128 128] [--patch-size 224 192] [--images 8] [--repeats 9]
-        [--device cpu] [--threads 1]
+        [--device cpu] [--threads 1] [--compile]
 
 Synthetic images with one labelled voxel in a hundred, plain 2D U-Net, float32 on the CPU, autocast on CUDA. Prints a
-Markdown table; medians of interleaved repeats, so that a busy machine slows both sides alike.
+Markdown table; medians of interleaved repeats, so that a busy machine slows both sides alike. On CUDA also the memory
+that each step takes at most, with weights, gradients and momentum of its network.
 """
 
 from __future__ import annotations
@@ -63,6 +64,16 @@ def _multiply_adds(call: Callable[[], object]) -> int:
     return counter.get_total_flops() // 2
 
 
+def _peak_bytes(step: Callable[[], object], network: nn.Module) -> int:
+    """Most memory that a step takes on CUDA, with weights, gradients and momentum of its network."""
+    network.zero_grad(set_to_none=True)
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    step()
+    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    return torch.cuda.max_memory_allocated() - before + 2 * weights  # the step made the gradients itself
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=int, nargs="+", default=[8, 16, 32, 64, 128, 128])
@@ -71,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compile", action="store_true", help="torch.compile both networks, as nnU-Net does on CUDA")
     parser.add_argument("--pclmix", type=json.loads, default={}, help="hyper-parameters, as in the plans' entry (JSON)")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
@@ -108,17 +120,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     auxiliary_loss = one_scale if config.auxiliary_supervision == "dice_ce" else PartialCrossEntropyLoss(IGNORE)
     objective = PCLMixObjective(config, ClassSpace(CLASSES, IGNORE), loss, auxiliary_loss, queue)
 
+    networks = {"stock": stock, "step": dual}
+    run = {name: torch.compile(net) if args.compile else net for name, net in networks.items()}
+
     def autocast() -> torch.autocast:
         return torch.autocast(device.type, enabled=device.type == "cuda")
 
     def stock_step() -> None:
         with autocast():
-            value = loss(stock(images), targets)
+            value = loss(run["stock"](images), targets)
         value.backward()
 
     def dual_step() -> None:
         with autocast():
-            result = objective(dual(images), targets, mix, 0.5, rng, strokes, images)
+            result = objective(run["step"](images), targets, mix, 0.5, rng, strokes, images)
         result.loss.backward()
         queue.enqueue(result.queue_vectors, result.queue_valid)
 
@@ -138,21 +153,23 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     one = images[:1]
     floor = _multiply_adds(lambda: dual(one)) / _multiply_adds(lambda: stock(one))
-    seconds = interleaved(
-        {"stock": stock_step, "step": dual_step, "contrast": contrast, "pseudo": pseudo_labels}, args.repeats, device
-    )
+    steps = {"stock": stock_step, "step": dual_step}
+    seconds = interleaved({**steps, "contrast": contrast, "pseudo": pseudo_labels}, args.repeats, device)
     step = seconds["step"] / seconds["stock"]
     extra = (seconds["contrast"] + seconds["pseudo"]) / seconds["step"]
     print(f"{args.images} images of {args.patch_size}, features {args.features}, {device}, {args.threads} threads\n")
-    print_table(
-        [
-            ("multiply-adds of the training network (the floor)", "the planned network", floor),
-            ("a training step", "stock's step with as many images", step),
-            ("a training step", "stock's step times the floor", step / floor),
-            ("contrast with its gradient, and pseudo-labels", "a training step", extra),
-        ]
-    )
+    rows = [
+        ("multiply-adds of the training network (the floor)", "the planned network", floor),
+        ("a training step", "stock's step with as many images", step),
+        ("a training step", "stock's step times the floor", step / floor),
+        ("contrast with its gradient, and pseudo-labels", "a training step", extra),
+    ]
+    peaks = {name: _peak_bytes(call, networks[name]) for name, call in steps.items()} if device.type == "cuda" else {}
+    if peaks:
+        rows.append(("peak memory", "stock's with as many images", peaks["step"] / peaks["stock"]))
+    print_table(rows)
     print(f"\nmedians of {args.repeats}: " + ", ".join(f"{k} {v * 1e3:.1f} ms" for k, v in seconds.items()))
+    print("".join(f"peak {name} {peak / 2**30:.2f} GiB\n" for name, peak in peaks.items()), end="")
 
 
 if __name__ == "__main__":

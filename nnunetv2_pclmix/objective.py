@@ -20,6 +20,7 @@ from nnunetv2_pclmix.losses.contrast import choose_anchors, class_means, info_nc
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.neighbourhood import mean_around
 from nnunetv2_pclmix.network.dual_decoder import DualOutput
+from nnunetv2_pclmix.precision import at_least_float32
 from nnunetv2_pclmix.pseudo_label import contrast_labels
 from nnunetv2_pclmix.schedule import entropy_threshold, gaussian_ramp, power_ramp
 
@@ -341,7 +342,7 @@ class PCLMixObjective:
 
     def _decoder_consistency(self, main: Tensor, auxiliary: Tensor, probabilities: Sequence[Tensor]) -> Tensor:
         if self.config.decoder_consistency_on_logits:
-            return mean_squared_difference(main.float(), auxiliary.float())
+            return mean_squared_difference(at_least_float32(main), at_least_float32(auxiliary))
         return mean_squared_difference(probabilities[0], probabilities[1])
 
     def _by_appearance(self, decoders: Sequence[Tensor], images: Tensor, scribbles: Tensor) -> list[Tensor]:
@@ -352,7 +353,7 @@ class PCLMixObjective:
         weight = self.config.appearance_weight
         evidence = weight * mean_around(strokes.log_density, around.tolist())
         start = margins(strokes.overlap, weight * self.config.appearance_margin)
-        return [self.space.with_evidence(logits.float(), evidence, start, near.tolist()) for logits in decoders]
+        return [self.space.with_evidence(at_least_float32(logits), evidence, start, near.tolist()) for logits in decoders]
 
     def _mixed(self, pseudo: PseudoLabels, mix: Mix, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
         """Pseudo-labels (K, *grid) of the twins, and their weights.
@@ -430,7 +431,7 @@ class PCLMixObjective:
         Everything but the embeddings is pointwise, so it is computed on the embedding's grid only: taking every
         eighth voxel first gives the same as taking it last.
         """
-        embedding = F.normalize(embedding.float(), dim=1)
+        embedding = F.normalize(at_least_float32(embedding), dim=1)
         grid = embedding.shape[2:]
 
         with torch.no_grad():

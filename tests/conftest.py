@@ -90,10 +90,11 @@ def make_trainer(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.Monke
         pclmix: dict | None = None,
         change_dataset: dict | None = None,
         continue_training: bool = False,
+        device: torch.device = torch.device("cpu"),  # noqa: B008
     ) -> Any:
         plans = {**workspace.plans(), "pclmix": pclmix or {}, "continue_training": continue_training}
         dataset = {**workspace.dataset_json(), **(change_dataset or {})}
-        made = trainer(plans, CONFIGURATION, 0, dataset, torch.device("cpu"))
+        made = trainer(plans, CONFIGURATION, 0, dataset, device)
         made.num_epochs, made.num_iterations_per_epoch, made.num_val_iterations_per_epoch = epochs, iterations, 1
         return made
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from nnunetv2_pclmix.closed_world import grow_from_seeds, vouch
+from nnunetv2_pclmix.closed_world import _grow_by_pooling, grow_from_seeds, vouch
 
 IGNORE = 4
 
@@ -17,8 +17,19 @@ def test_growing_finds_the_components_that_hold_a_seed(seed, grid):
     mask, seeds = rng.random(grid) < 0.4, rng.random(grid) < 0.05
     components, _ = ndimage.label(mask, np.ones([3] * len(grid)))
     expected = np.isin(components, np.unique(components[seeds & mask])) & mask
-    grown = grow_from_seeds(*(torch.from_numpy(a)[None, None] for a in (seeds, mask)), steps=int(mask.size))
-    assert np.array_equal(grown[0, 0].numpy(), expected)
+    for grow in (grow_from_seeds, _grow_by_pooling):  # on the CPU, on a GPU
+        grown = grow(*(torch.from_numpy(a)[None, None] for a in (seeds, mask)), steps=int(mask.size))
+        assert np.array_equal(grown[0, 0].numpy(), expected)
+
+
+@pytest.mark.parametrize("grow", [grow_from_seeds, _grow_by_pooling])
+def test_growing_ends_after_its_steps(grow):
+    mask = torch.ones(1, 1, 5, 30, dtype=torch.bool)
+    seeds = torch.zeros_like(mask)
+    seeds[0, 0, 2, 3] = True
+    grown = grow(seeds, mask, steps=11)
+    assert grown[0, 0].nonzero()[:, 1].max() == 3 + 11
+    assert grown[0, 0, :, :15].all()
 
 
 def _scene():

@@ -1,4 +1,4 @@
-"""Two processes on the CPU (gloo), each with half of a batch, against one process with all of it."""
+"""Two processes (gloo; on the CPU, or sharing a GPU), each with half of a batch, against one process with all of it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from nnunetv2_pclmix.objective import PCLMixObjective
 from tests.network.test_dual_decoder import _unet
 
 IGNORE, STEPS, PATCH = 4, 3, (32, 32)
+CPU = torch.device("cpu")
 DECODERS_ONLY = {
     "original_weight": 0.0,
     "mixed_weight": 0.0,
@@ -34,22 +35,24 @@ DECODERS_ONLY = {
 }
 
 
-def _train(rank: int, world: int, settings: dict, images_per_rank: list[int]) -> dict[str, torch.Tensor]:
+def _train(
+    rank: int, world: int, settings: dict, images_per_rank: list[int], device: torch.device = CPU
+) -> dict[str, torch.Tensor]:
     """A few steps of plain gradient descent; each rank sees its share of the same images."""
     torch.manual_seed(0)
     config = PCLMixConfig(**settings)
-    network = add_training_parts(_unet(), 4, config).train()
+    network = add_training_parts(_unet(), 4, config).to(device).train()
     model = DistributedDataParallel(network) if world > 1 else network
     loss = PartialCrossEntropyLoss(IGNORE)
-    queue = MemoryQueue(4, 9, config.embedding_dimension)
+    queue = MemoryQueue(4, 9, config.embedding_dimension).to(device)
     every_scale = DeepSupervisionWrapper(loss, (0.6, 0.3, 0.1))
     objective = PCLMixObjective(config, ClassSpace(4, IGNORE), every_scale, loss, queue)
     optimizer = torch.optim.SGD(network.parameters(), 0.05)
     first = sum(images_per_rank[:rank])
     for step in range(STEPS):
         rng = np.random.default_rng(step)
-        data = torch.from_numpy(rng.normal(size=(sum(images_per_rank), 1, *PATCH)).astype(np.float32))
-        labels = torch.from_numpy(rng.choice([0, 1, 2, 3, IGNORE, IGNORE], (len(data), 1, *PATCH)))
+        data = torch.from_numpy(rng.normal(size=(sum(images_per_rank), 1, *PATCH)).astype(np.float32)).to(device)
+        labels = torch.from_numpy(rng.choice([0, 1, 2, 3, IGNORE, IGNORE], (len(data), 1, *PATCH))).to(device)
         mine = slice(first, first + images_per_rank[rank])
         x, t = torch.cat([data[mine], data[mine].flip(2)]), torch.cat([labels[mine], labels[mine].flip(2)])
         mix = draw_mix(images_per_rank[rank], PATCH, 0.2, rng)
@@ -67,21 +70,25 @@ def _train(rank: int, world: int, settings: dict, images_per_rank: list[int]) ->
     return {**weights, **{f"queue.{k}": v for k, v in queue.state_dict().items()}}
 
 
-def _rank(rank: int, port: int, folder: str, settings: dict, images_per_rank: list[int]) -> None:
+def _rank(
+    rank: int, port: int, folder: str, settings: dict, images_per_rank: list[int], device: torch.device
+) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     try:
-        torch.save(_train(rank, 2, settings, images_per_rank), Path(folder) / f"{rank}.pt")
+        torch.save(_train(rank, 2, settings, images_per_rank, device), Path(folder) / f"{rank}.pt")
     finally:
         dist.destroy_process_group()
 
 
-def _two_ranks(folder: Path, settings: dict, images_per_rank: list[int]) -> list[dict[str, torch.Tensor]]:
+def _two_ranks(
+    folder: Path, settings: dict, images_per_rank: list[int], device: torch.device = CPU
+) -> list[dict[str, torch.Tensor]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    multiprocessing.spawn(_rank, (port, str(folder), settings, images_per_rank), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+    multiprocessing.spawn(_rank, (port, str(folder), settings, images_per_rank, device), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", map_location="cpu") for rank in range(2)]
 
 
 @pytest.mark.parametrize("images_per_rank", [[2, 2], [3, 2]])

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnunetv2_pclmix.losses.shapes import check_labels
+from nnunetv2_pclmix.precision import at_least_float32
 
 
 def partial_cross_entropy(logits: Tensor, labels: Tensor, ignore_label: int) -> Tensor:
@@ -38,7 +39,7 @@ class PartialCrossEntropyLoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Scalar loss of (N, C, *grid) logits against a (N, 1, *grid) target."""
-        return partial_cross_entropy(logits.float(), target[:, 0], self.ignore_label)
+        return partial_cross_entropy(at_least_float32(logits), target[:, 0], self.ignore_label)
 
 
 class PartialRegionCrossEntropyLoss(nn.Module):
@@ -49,6 +50,6 @@ class PartialRegionCrossEntropyLoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Scalar loss of (N, R, *grid) logits; target (N, R + 1, *grid) bool, its last channel: unlabelled."""
-        labelled = ~target[:, -1:].bool()
-        losses = F.binary_cross_entropy_with_logits(logits.float(), target[:, :-1].float(), reduction="none")
+        logits, labelled = at_least_float32(logits), ~target[:, -1:].bool()
+        losses = F.binary_cross_entropy_with_logits(logits, target[:, :-1].to(logits.dtype), reduction="none")
         return (losses * labelled).sum() / (labelled.sum() * logits.shape[1]).clamp(min=1)
