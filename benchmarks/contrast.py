@@ -43,7 +43,7 @@ def loop_info_nce(embedding: Tensor, chosen: list[tuple[int, int, int]], queue: 
         anchor = embedding[n, :, voxel]
         negatives = torch.cat([queue[k] @ anchor / temperature for k in range(len(queue)) if k != c])
         positives = queue[c] @ anchor / temperature
-        losses.append(torch.logaddexp(negatives.logsumexp(0) - positives, torch.zeros(())).mean())
+        losses.append(F.softplus(negatives.logsumexp(0) - positives).mean())
     return torch.stack(losses).mean()
 
 

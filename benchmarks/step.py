@@ -30,6 +30,7 @@ from nnunetv2_pclmix.config import config_from_plans
 from nnunetv2_pclmix.dataloading.mix import draw_mix, images_of_a_step
 from nnunetv2_pclmix.label_space import ClassSpace
 from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
+from nnunetv2_pclmix.losses.supervised import PartialDiceCELoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.objective import PCLMixObjective
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--compile", action="store_true", help="torch.compile both networks, as nnU-Net does on CUDA")
+    parser.add_argument("--compile", action="store_true", help="torch.compile, as the trainers do on CUDA")
     parser.add_argument("--pclmix", type=json.loads, default={}, help="hyper-parameters, as in the plans' entry (JSON)")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
@@ -111,14 +112,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         ignore_label=IGNORE,
         dice_class=MemoryEfficientSoftDiceLoss,
     )
+    if args.compile:
+        one_scale.dc = torch.compile(one_scale.dc)
     weights = np.array([1 / 2**i for i in range(len(shapes))])
     weights[-1] = 0
-    loss = DeepSupervisionWrapper(one_scale, weights / weights.sum())
+    weights = (weights / weights.sum()).tolist()
+    loss = DeepSupervisionWrapper(one_scale, weights)
     queue = MemoryQueue(CLASSES, config.queue_length, config.embedding_dimension).to(device)
     full = F.normalize(torch.randn(config.queue_length, CLASSES, config.embedding_dimension, device=device), dim=2)
     queue.enqueue(full, torch.ones(full.shape[:2], dtype=torch.bool, device=device))
-    auxiliary_loss = one_scale if config.auxiliary_supervision == "dice_ce" else PartialCrossEntropyLoss(IGNORE)
-    objective = PCLMixObjective(config, ClassSpace(CLASSES, IGNORE), loss, auxiliary_loss, queue)
+    partial = PartialCrossEntropyLoss(IGNORE)
+    main_loss, auxiliary_loss = (
+        PartialDiceCELoss(one_scale) if kind == "dice_ce" else partial
+        for kind in (config.main_supervision, config.auxiliary_supervision)
+    )
+    every_scale = DeepSupervisionWrapper(main_loss, weights)
+    objective = PCLMixObjective(config, ClassSpace(CLASSES, IGNORE), every_scale, auxiliary_loss, queue)
+    if args.compile:
+        objective.compile()
 
     networks = {"stock": stock, "step": dual}
     run = {name: torch.compile(net) if args.compile else net for name, net in networks.items()}
@@ -148,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     def pseudo_labels() -> None:
         main, auxiliary = output.main[0][:patches], output.auxiliary[:patches]
-        pseudo = objective.pseudo_labels(main, auxiliary, scribbles, 0.5, strokes, images[:patches])
+        pseudo = objective.pseudo_labels(main, auxiliary, scribbles, None, strokes, images[:patches])
         objective._mixed(pseudo, mix, rng)
 
     one = images[:1]

@@ -53,7 +53,7 @@ def grow_from_seeds(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
     Returns:
         (N, C, *grid) bool.
     """
-    if mask.is_cuda:
+    if mask.device.type != "cpu":
         return _grow_by_pooling(seeds, mask, steps)
     grown = seeds & mask
     for step in range(1, steps + 1):
@@ -65,11 +65,11 @@ def grow_from_seeds(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
 
 def _grow_by_pooling(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
     """The same for a GPU: two kernels a step, and never a look at whether anything still changes, which would wait."""
-    pool = F.max_pool2d if mask.ndim == 4 else F.max_pool3d
+    pool = F.avg_pool2d if mask.ndim == 4 else F.avg_pool3d  # of sums; the maximum would also make indices
     within = mask.float()
     grown = torch.minimum(seeds.float(), within)
     for _ in range(steps):
-        grown = torch.minimum(pool(grown, 3, 1, 1), within)
+        grown = torch.minimum(pool(grown, 3, 1, 1, divisor_override=1), within)
     return grown > 0
 
 

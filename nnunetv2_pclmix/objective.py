@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +37,22 @@ TERMS = (
     "closed_world_auxiliary",
     "pseudo_labels_main",
     "pseudo_labels_auxiliary",
+)
+PATCH_TERMS = (
+    "supervised_main",
+    "supervised_auxiliary",
+    "decoder_consistency",
+    "closed_world_main",
+    "closed_world_auxiliary",
+    "pseudo_labels_main",
+    "pseudo_labels_auxiliary",
+)
+TWIN_TERMS = (
+    "supervised_main_mixed",
+    "supervised_auxiliary_mixed",
+    "mix_consistency_main",
+    "mix_consistency_auxiliary",
+    "decoder_consistency",
 )
 
 
@@ -219,24 +235,13 @@ class PCLMixObjective:
         """
         main, auxiliary = output.main[0], output.auxiliary
         scribbles = targets[0][:, 0]
-        pseudo = self.pseudo_labels(main, auxiliary, scribbles, progress, strokes, images)
+        pseudo = self.pseudo_labels(main, auxiliary, scribbles, self.certain(progress, main.device), strokes, images)
         pseudo_labels, weights = self._mixed(pseudo, mix, rng)
-        scores = [self.space.scores(logits) for logits in (main, auxiliary)]
-        probabilities = [self.space.probabilities_of_scores(each) for each in scores]
-        closed_world = self._closed_world(scores, pseudo.islands, strokes)
-        own = self._on_one_decoder(scores, probabilities, pseudo, progress, rng)
+        own = self._of_one_decoder(pseudo, progress, rng)
+        present = None if strokes is None else strokes.present
+        terms = self.terms_of_patches(output.main, auxiliary, targets, pseudo.islands, present, own)
         contrast, vectors, valid = self._contrast(main, auxiliary, output.embedding, scribbles, progress)
-        target = [self.space.supervised_target(t) for t in targets]
-        values = {
-            "supervised_main": self.supervised_loss(output.main, target),
-            "supervised_auxiliary": self.auxiliary_loss(auxiliary, target[0]),
-            "decoder_consistency": self._decoder_consistency(main, auxiliary, probabilities),
-            "contrast": contrast,
-            "closed_world_main": closed_world[0],
-            "closed_world_auxiliary": closed_world[1],
-            "pseudo_labels_main": own[0],
-            "pseudo_labels_auxiliary": own[1],
-        }
+        values = {**dict(zip(PATCH_TERMS, terms.unbind(), strict=True)), "contrast": contrast}
         share = len(auxiliary) / (len(auxiliary) + len(mix.boxes))
         return PatchResult(
             self._weighted(values, progress, share),
@@ -263,18 +268,10 @@ class PCLMixObjective:
         Returns:
             Loss and terms.
         """
-        main, auxiliary = output.main[0], output.auxiliary
-        target = [self.space.supervised_target(t) for t in targets]
-        scores = [self.space.scores(logits) for logits in (main, auxiliary)]
-        probabilities = [self.space.probabilities_of_scores(each) for each in scores]
-        against = self._against_pseudo_labels(scores, probabilities, patches.pseudo_labels, patches.pseudo_weights)
-        values = {
-            "supervised_main_mixed": self.supervised_loss(output.main, target),
-            "supervised_auxiliary_mixed": self.auxiliary_loss(auxiliary, target[0]),
-            "mix_consistency_main": against[0],
-            "mix_consistency_auxiliary": against[1],
-            "decoder_consistency": self._decoder_consistency(main, auxiliary, probabilities),
-        }
+        terms = self.terms_of_twins(
+            output.main, output.auxiliary, targets, patches.pseudo_labels, patches.pseudo_weights
+        )
+        values = dict(zip(TWIN_TERMS, terms.unbind(), strict=True))
         # the twins' embeddings are of no use, but distributed training wants every parameter in every backward pass
         loss = self._weighted(values, progress, 1 - patches.share) + 0.0 * output.embedding.float().mean()
         return TwinResult(loss, {name: value.detach() for name, value in values.items()})
@@ -292,13 +289,86 @@ class PCLMixObjective:
             patches.scribble_counts,
         )
 
+    def compile(self, **options: Any) -> None:
+        """Let torch.compile fuse what is computed voxel by voxel; what nnU-Net does with the network.
+
+        Args:
+            options: of ``torch.compile``.
+        """
+        for name in ("pseudo_labels", "terms_of_patches", "terms_of_twins"):
+            setattr(self, name, torch.compile(getattr(self, name), dynamic=False, **options))
+
+    def terms_of_patches(
+        self,
+        main: Sequence[Tensor],
+        auxiliary: Tensor,
+        targets: Sequence[Tensor],
+        islands: Sequence[Tensor] | None,
+        present: Tensor | None,
+        own: tuple[Tensor, Tensor | None] | None,
+    ) -> Tensor:
+        """The terms of the patches but for the contrast.
+
+        Args:
+            main: (B, channels, *grid) logits per scale.
+            auxiliary: (B, channels, *grid) logits.
+            targets: (B, 1, *grid) scribbles per scale.
+            islands: see ``PseudoLabels``.
+            present: see ``Strokes``; None: all structures.
+            own: pseudo-labels (B, *grid) of the patches and their weights; None: not learned from yet.
+
+        Returns:
+            (len(PATCH_TERMS),) unweighted.
+        """
+        target, scores, probabilities = self._begin(main, auxiliary, targets)
+        closed_world = self._closed_world(scores, islands, present)
+        against = [auxiliary.new_zeros((), dtype=scores[0].dtype)] * 2
+        if own is not None:
+            against = self._against_pseudo_labels(scores, probabilities, *own)
+        return torch.stack(
+            [
+                self.supervised_loss(main, target),
+                self.auxiliary_loss(auxiliary, target[0]),
+                self._decoder_consistency(main[0], auxiliary, probabilities),
+                *closed_world,
+                *against,
+            ]
+        )
+
+    def terms_of_twins(
+        self,
+        main: Sequence[Tensor],
+        auxiliary: Tensor,
+        targets: Sequence[Tensor],
+        pseudo_labels: Tensor,
+        weights: Tensor | None,
+    ) -> Tensor:
+        """The terms of the twins, (len(TWIN_TERMS),) unweighted; arguments as of ``terms_of_patches``."""
+        target, scores, probabilities = self._begin(main, auxiliary, targets)
+        return torch.stack(
+            [
+                self.supervised_loss(main, target),
+                self.auxiliary_loss(auxiliary, target[0]),
+                *self._against_pseudo_labels(scores, probabilities, pseudo_labels, weights),
+                self._decoder_consistency(main[0], auxiliary, probabilities),
+            ]
+        )
+
+    def _begin(
+        self, main: Sequence[Tensor], auxiliary: Tensor, targets: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """What nnU-Net's losses compare with, and scores and probabilities of both decoders at full resolution."""
+        scores = [self.space.scores(logits) for logits in (main[0], auxiliary)]
+        target = [self.space.supervised_target(t) for t in targets]
+        return target, scores, [self.space.probabilities_of_scores(each) for each in scores]
+
     @torch.no_grad()
     def pseudo_labels(
         self,
         main: Tensor,
         auxiliary: Tensor,
         scribbles: Tensor,
-        progress: float,
+        threshold: Tensor | None,
         strokes: Strokes | None,
         images: Tensor | None = None,
     ) -> PseudoLabels:
@@ -308,7 +378,7 @@ class PCLMixObjective:
             main: (B, channels, *grid) logits of the main decoder.
             auxiliary: the same of the auxiliary one.
             scribbles: (B, *grid) classes of the strokes, the ignore label elsewhere.
-            progress: fraction of the training done.
+            threshold: see ``certain``.
             strokes: as of ``__call__``.
             images: (B, channels, *grid) grey values; None: not asked.
         """
@@ -329,8 +399,8 @@ class PCLMixObjective:
             known = scribbles != ignore_label
             labels = [torch.where(known, scribbles.long(), each) for each in vouched.chunk(2)]
             weights = [torch.where(known, 1.0, each) for each in sure.chunk(2)]
-        if self.config.mix_consistency_certain_only:
-            certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= self._threshold(progress)
+        if threshold is not None:
+            certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= threshold
             weights = [certain.float()] * 2 if weights is None else [weight * certain for weight in weights]
         return PseudoLabels(labels, weights, islands)
 
@@ -338,7 +408,9 @@ class PCLMixObjective:
         """Weighted sum of the terms of a share of the images; a mean over all of them counts that share."""
         weight = term_weights(self.config, progress)
         weight["decoder_consistency"] *= share
-        return torch.stack([weight[name] * value for name, value in values.items()]).sum()
+        terms = torch.stack(list(values.values()))
+        weights = torch.tensor([weight[name] for name in values], dtype=terms.dtype)
+        return (weights.to(terms.device, non_blocking=True) * terms).sum()
 
     def _decoder_consistency(self, main: Tensor, auxiliary: Tensor, probabilities: Sequence[Tensor]) -> Tensor:
         if self.config.decoder_consistency_on_logits:
@@ -348,12 +420,12 @@ class PCLMixObjective:
     def _by_appearance(self, decoders: Sequence[Tensor], images: Tensor, scribbles: Tensor) -> list[Tensor]:
         """The decoders' logits with the say of the strokes' grey values near the borders."""
         strokes = stroke_appearance(images, scribbles, self.space.num_labels, self.space.ignore_label)
-        spacing = np.asarray(self.spacing or [1.0] * (images.ndim - 2), float)
-        near, around = ((r * spacing.min() / spacing).round().astype(int) for r in (self.config.appearance_radius, 1))
+        spacing = [float(s) for s in self.spacing or [1.0] * (images.ndim - 2)]
+        near, around = ([round(r * min(spacing) / s) for s in spacing] for r in (self.config.appearance_radius, 1))
         weight = self.config.appearance_weight
-        evidence = weight * mean_around(strokes.log_density, around.tolist())
+        evidence = weight * mean_around(strokes.log_density, around)
         start = margins(strokes.overlap, weight * self.config.appearance_margin)
-        return [self.space.with_evidence(at_least_float32(logits), evidence, start, near.tolist()) for logits in decoders]
+        return [self.space.with_evidence(at_least_float32(logits), evidence, start, near) for logits in decoders]
 
     def _mixed(self, pseudo: PseudoLabels, mix: Mix, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
         """Pseudo-labels (K, *grid) of the twins, and their weights.
@@ -370,19 +442,27 @@ class PCLMixObjective:
         return mixed(pseudo.labels), None if pseudo.weights is None else mixed(pseudo.weights)
 
     def _closed_world(
-        self, scores: Sequence[Tensor], islands: Sequence[Tensor] | None, strokes: Strokes | None
+        self, scores: Sequence[Tensor], islands: Sequence[Tensor] | None, present: Tensor | None
     ) -> list[Tensor]:
         """Loss of each decoder for structures where the strokes say that there is none."""
         if islands is None or not self.config.closed_world_weight:
             return [each.new_zeros(()) for each in scores]
         losses = []
         for of_decoder, each in zip(scores, islands, strict=True):
-            if strokes is None:
-                present = each.new_ones(len(each), of_decoder.shape[1] - self.space.first_structure)
-            else:
-                present = strokes.present
-            losses.append(self.space.possible_loss(of_decoder, self.space.possible(present, each)))
+            known = present
+            if known is None:
+                known = each.new_ones(len(each), of_decoder.shape[1] - self.space.first_structure)
+            losses.append(self.space.possible_loss(of_decoder, self.space.possible(known, each)))
         return losses
+
+    def certain(self, progress: float, device: torch.device) -> Tensor | None:
+        """Entropy up to which pseudo-labels are certain; None where uncertain ones count, too.
+
+        A tensor, because a compiled function would be compiled again for every other number.
+        """
+        if not self.config.mix_consistency_certain_only:
+            return None
+        return torch.full((), self._threshold(progress), device=device)
 
     def _threshold(self, progress: float) -> float:
         return entropy_threshold(progress, self.config.uncertainty_start)
@@ -391,20 +471,14 @@ class PCLMixObjective:
         """Ensemble prediction, the mean of both decoders' probabilities."""
         return 0.5 * (self.space.probabilities(main) + self.space.probabilities(auxiliary))
 
-    def _on_one_decoder(
-        self,
-        scores: Sequence[Tensor],
-        probabilities: Sequence[Tensor],
-        pseudo: PseudoLabels,
-        progress: float,
-        rng: np.random.Generator,
-    ) -> list[Tensor]:
-        """Loss of both decoders on the patches against the pseudo-labels of one, by a coin flip per batch."""
+    def _of_one_decoder(
+        self, pseudo: PseudoLabels, progress: float, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor | None] | None:
+        """Pseudo-labels of one decoder, by a coin flip per batch, and their weights, for the patches themselves."""
         if not term_weights(self.config, progress)["pseudo_labels_main"]:
-            return [each.new_zeros(()) for each in probabilities]
+            return None
         teacher = 0 if rng.random() < 0.5 else 1
-        weights = None if pseudo.weights is None else pseudo.weights[teacher]
-        return self._against_pseudo_labels(scores, probabilities, pseudo.labels[teacher], weights)
+        return pseudo.labels[teacher], None if pseudo.weights is None else pseudo.weights[teacher]
 
     def _against_pseudo_labels(
         self,

@@ -12,6 +12,7 @@ import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -34,6 +35,7 @@ from nnunetv2_pclmix.distributed import gather_for_queue
 from nnunetv2_pclmix.judge import judge_validation
 from nnunetv2_pclmix.label_space import ClassSpace, LabelSpace, RegionSpace
 from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss, PartialRegionCrossEntropyLoss
+from nnunetv2_pclmix.losses.supervised import PartialDiceCELoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.network.dual_decoder import DualDecoderUNet
@@ -112,6 +114,8 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             self.queue,
             self.configuration_manager.spacing,
         )
+        if self._do_i_compile():
+            self.objective.compile()
         self._register_log_keys()
         self.print_to_log_file(f"PCLMix: {self.config}")
         self.print_to_log_file(
@@ -142,13 +146,11 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         self._two_passes = self.batch_size + self.num_twins > planned if two_passes is None else two_passes
 
     def _build_loss(self) -> nn.Module:
-        loss = super()._build_loss()
-        if self.config.main_supervision == "dice_ce":
+        loss = self._dice_and_ce() if self.config.main_supervision == "dice_ce" else self._partial_cross_entropy()
+        stock = super()._build_loss()
+        if not isinstance(stock, DeepSupervisionWrapper):
             return loss
-        partial = self._partial_cross_entropy()
-        if isinstance(loss, DeepSupervisionWrapper):
-            return DeepSupervisionWrapper(partial, loss.weight_factors)
-        return partial
+        return DeepSupervisionWrapper(loss, [float(weight) for weight in stock.weight_factors])
 
     def _partial_cross_entropy(self) -> nn.Module:
         if self.label_manager.has_regions:
@@ -158,7 +160,8 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
     def _dice_and_ce(self) -> nn.Module:
         """nnU-Net's loss for one scale."""
         loss = super()._build_loss()
-        return loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
+        one_scale = loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
+        return PartialDiceCELoss(one_scale) if isinstance(one_scale, DC_and_CE_loss) else one_scale
 
     def _label_space(self) -> LabelSpace:
         labels = self.label_manager

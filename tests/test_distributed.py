@@ -70,9 +70,7 @@ def _train(
     return {**weights, **{f"queue.{k}": v for k, v in queue.state_dict().items()}}
 
 
-def _rank(
-    rank: int, port: int, folder: str, settings: dict, images_per_rank: list[int], device: torch.device
-) -> None:
+def _rank(rank: int, port: int, folder: str, settings: dict, images_per_rank: list[int], device: torch.device) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     try:

@@ -263,7 +263,7 @@ def test_closed_world_terms_equal_the_plain_loops():
 def test_an_absent_structure_is_no_pseudo_label_and_strokes_stay():
     objective = _objective("default")
     output, targets, _, strokes = _closed_world_sample()
-    pseudo = objective.pseudo_labels(output.main[0][:B], output.auxiliary[:B], targets[0][:B, 0], 0.5, strokes)
+    pseudo = objective.pseudo_labels(output.main[0][:B], output.auxiliary[:B], targets[0][:B, 0], None, strokes)
     known = targets[0][:B, 0] != IGNORE
     for labels, weights in zip(pseudo.labels, pseudo.weights, strict=True):
         assert not (labels[0] == 2).any()
@@ -281,7 +281,7 @@ def test_strokes_outside_of_a_patch_leave_what_reaches_its_border_in_doubt():
     outside = torch.zeros(2, C - 1, dtype=torch.bool)
     outside[0, 0] = True
     strokes = Strokes(torch.tensor([True, True]), torch.ones(2, C - 1, dtype=torch.bool), outside)
-    pseudo = objective.pseudo_labels(logits, logits, scribbles, 1.0, strokes.to(torch.device("cpu")))
+    pseudo = objective.pseudo_labels(logits, logits, scribbles, None, strokes.to(torch.device("cpu")))
     for labels, weights, islands in zip(pseudo.labels, pseudo.weights, pseudo.islands, strict=True):
         assert (labels[0, :20] == 1).all()
         assert (weights[0, :20] == 0).all()
@@ -354,7 +354,7 @@ def _two_tones():
 def test_pseudo_labels_follow_the_grey_values_of_the_strokes(closed_world):
     output, targets, images, truth = _two_tones()
     noisy = images + 0.05 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-    arguments = output.main[0][:B], output.auxiliary[:B], targets[0][:B, 0], 0.5, None, noisy
+    arguments = output.main[0][:B], output.auxiliary[:B], targets[0][:B, 0], None, None, noisy
     predicted = output.main[0][:B].argmax(1)
     for weight, expected in ((4.0, truth), (0.0, predicted)):
         objective = _objective("default", closed_world=closed_world, appearance_weight=weight, appearance_radius=REACH)
@@ -376,7 +376,7 @@ def test_structures_that_look_alike_stay_as_predicted(space):
             objective.space = RegionSpace([(1, 2), 2], [1, 2], C, IGNORE)
             main = main[:, 1:] - 0.5
         predicted = objective.space.labels_of_logits(main)
-        found = objective.pseudo_labels(main, main, scribbles, 0.5, None, noise).labels[0]
+        found = objective.pseudo_labels(main, main, scribbles, None, None, noise).labels[0]
         moved[margin] = (found != predicted).float().mean().item()
     assert moved[0.0] > 0.05
     assert moved[3.0] < 0.2 * moved[0.0]
@@ -397,7 +397,7 @@ def test_a_step_hands_its_images_to_the_pseudo_labels():
 def test_borders_move_no_farther_than_the_radius(radius):
     output, targets, images, truth = _two_tones()
     objective = _objective("default", closed_world=False, appearance_margin=0.0, appearance_radius=radius)
-    arguments = output.main[0][:B], output.auxiliary[:B], targets[0][:B, 0], 0.5, None, images
+    arguments = output.main[0][:B], output.auxiliary[:B], targets[0][:B, 0], None, None, images
     wrong = (objective.pseudo_labels(*arguments).labels[0] != truth).sum()
     assert wrong == max(0, 3 - radius) * B * GRID[0]
 
@@ -413,7 +413,7 @@ def test_borders_move_less_along_an_axis_of_thick_slices():
             config, ClassSpace(C, IGNORE), lambda m, t: loss(m[0], t[0]), loss, MemoryQueue(C, 7, D), spacing
         )
         labels = objective.pseudo_labels(
-            output.main[0][:B], output.auxiliary[:B], targets[0][:B, 0], 0.5, None, images
+            output.main[0][:B], output.auxiliary[:B], targets[0][:B, 0], None, None, images
         ).labels[0]
         found[spacing[1]] = (labels != truth).sum().item()
     assert found[1.0] == 0

@@ -118,7 +118,7 @@ def _labels(
         made = [space.labels_of_logits(logits)]
         for config in configs:
             objective.config = config
-            made.append(objective.pseudo_labels(logits, logits, scribbles, 1.0, strokes, batch(image)).labels[0])
+            made.append(objective.pseudo_labels(logits, logits, scribbles, None, strokes, batch(image)).labels[0])
         yield case, [_on_file_grid(space.members(labels), in_2d, trainer, properties) for labels in made]
 
 

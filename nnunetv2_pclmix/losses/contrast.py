@@ -116,7 +116,7 @@ class _InfoNCE(torch.autograd.Function):
         own = scores[rows, labels]  # (A, K)
         positive = filled[labels]
         # the largest negative is taken off, so that the exponentials that are summed stay in range
-        if filled.is_cuda or not filled.all():  # looking is free on the CPU, but a GPU would be waited for
+        if filled.device.type != "cpu" or not filled.all():  # looking is free on the CPU; a GPU would be waited for
             scores.masked_fill_(~filled, -math.inf)
         per_class = scores.amax(2)
         per_class[rows, labels] = -math.inf

@@ -1,0 +1,38 @@
+"""A whole step, as a GPU sees it."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from nnunetv2_pclmix import closed_world
+from nnunetv2_pclmix.objective import TERMS
+from tests.step import Step
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("preset", ["default", "published"])
+def test_a_step_needs_no_value_of_a_tensor(monkeypatch, preset, dim):
+    """A meta tensor has none: nothing that a GPU would have to be waited for, no shape that depends on the data."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # there is none for such tensors
+    step = Step(torch.device("meta"), torch.float32, dim, preset=preset)
+    assert step().shape == (len(TERMS),)
+    assert step.network.encoder.stages[0][0].convs[0].conv.weight.grad is not None
+
+
+@pytest.mark.parametrize("settings", [{}, {"preset": "published"}, {"mix_consistency_certain_only": True}])
+def test_a_compiled_objective_has_no_graph_breaks_and_agrees_with_eager(monkeypatch, settings):
+    torch._dynamo.reset()
+    monkeypatch.setattr(closed_world, "grow_from_seeds", closed_world._grow_by_pooling)  # as on a GPU
+    eager, compiled = (Step(torch.device("cpu"), torch.float32, **settings) for _ in range(2))
+    compiled.objective.compile(fullgraph=True, backend="aot_eager")
+    torch._dynamo.config.error_on_recompile = True
+    try:
+        for progress in (0.5, 0.6):
+            terms = [step(progress).tolist() for step in (eager, compiled)]
+            for name, a, b in zip(TERMS, *terms, strict=True):
+                assert b == pytest.approx(a, rel=1e-5, abs=1e-6), name
+    finally:
+        torch._dynamo.config.error_on_recompile = False
+    for a, b in zip(eager.network.parameters(), compiled.network.parameters(), strict=True):
+        assert a.grad is None or torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-5)
