@@ -91,7 +91,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     device, rng = torch.device(args.device), np.random.default_rng(0)
     config = config_from_plans({"pclmix": args.pclmix}, {})
     stock = _unet(args.features).to(device).train()
-    dual = add_training_parts(_unet(args.features), CLASSES, config).to(device).train()
+    recompute = device.type == "cuda"  # as the trainer
+    dual = add_training_parts(_unet(args.features), CLASSES, config, recompute=recompute).to(device).train()
 
     images = torch.randn(args.images, 1, *args.patch_size, device=device)
     labels = torch.randint(0, CLASSES, images.shape, device=device)

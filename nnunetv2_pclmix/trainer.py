@@ -114,7 +114,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             self.queue,
             self.configuration_manager.spacing,
         )
-        if self._do_i_compile():
+        if self._do_i_compile() and not self.is_ddp:
             self.objective.compile()
         self._register_log_keys()
         self.print_to_log_file(f"PCLMix: {self.config}")
@@ -135,7 +135,9 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         planned = nnUNetTrainer.build_network_architecture(
             plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
         )
-        return add_training_parts(planned, num_output_channels, self.config)
+        # a plan made for a card has to fit on it; the CPU has memory and no time
+        recompute = self.device.type == "cuda"
+        return add_training_parts(planned, num_output_channels, self.config, recompute=recompute)
 
     def _set_batch_size_and_oversample(self) -> None:
         super()._set_batch_size_and_oversample()

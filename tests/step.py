@@ -38,7 +38,11 @@ class Step:
     def __init__(self, device: torch.device, dtype: torch.dtype, dim: int = 2, **settings: object) -> None:
         torch.manual_seed(0)
         config = config_from_plans({"pclmix": {**WHOLE, **settings}}, {})
-        self.network = add_training_parts(_unet(dim=dim), CLASSES, config).to(device, dtype).train()
+        self.network = (
+            add_training_parts(_unet(dim=dim), CLASSES, config, recompute=device.type == "cuda")
+            .to(device, dtype)
+            .train()
+        )
         grid, rng = GRIDS[dim], np.random.default_rng(0)
         images = rng.normal(size=(PATCHES + TWINS, 1, *grid))
         labels = rng.choice([0, 1, 2, 3, *[IGNORE] * 20], images.shape)

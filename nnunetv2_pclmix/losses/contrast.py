@@ -119,10 +119,10 @@ class _InfoNCE(torch.autograd.Function):
         if filled.device.type != "cpu" or not filled.all():  # looking is free on the CPU; a GPU would be waited for
             scores.masked_fill_(~filled, -math.inf)
         per_class = scores.amax(2)
-        per_class[rows, labels] = -math.inf
+        per_class[rows, labels] = scores.new_full((), -math.inf)  # a number of the host would be waited for
         largest = per_class.amax(1, keepdim=True).clamp(min=torch.finfo(scores.dtype).min)
         scores.sub_(largest[:, :, None]).exp_()
-        scores[rows, labels] = 0.0  # what is left are the negatives
+        scores[rows, labels] = scores.new_zeros(())  # what is left are the negatives
         total = scores.sum((1, 2))[:, None]
         gap = largest + total.log() - own  # -inf where there is no negative
         n_positive = positive.sum(1)

@@ -11,13 +11,16 @@ from nnunetv2_pclmix.network.projection_head import ProjectionHead
 from nnunetv2_pclmix.network.swin_decoder import SwinDecoder
 
 
-def add_training_parts(unet: nn.Module, num_classes: int, config: PCLMixConfig) -> DualDecoderUNet:
+def add_training_parts(
+    unet: nn.Module, num_classes: int, config: PCLMixConfig, *, recompute: bool = False
+) -> DualDecoderUNet:
     """Put the auxiliary decoder and the projection head on a planned network.
 
     Args:
         unet: the network nnU-Net planned (``PlainConvUNet``, ``ResidualEncoderUNet``).
         num_classes: output channels.
         config: hyper-parameters.
+        recompute: let the auxiliary decoder compute its blocks again in the backward pass, for less memory.
 
     Returns:
         The network to train.
@@ -50,6 +53,7 @@ def add_training_parts(unet: nn.Module, num_classes: int, config: PCLMixConfig) 
         window_size=config.auxiliary_window,
         drop_path=config.auxiliary_drop_path,
         attention_stride=config.auxiliary_attention_stride,
+        recompute=recompute,
     )
     head = ProjectionHead(encoder.conv_op, channels[embedding_stage], config.embedding_dimension)
     return DualDecoderUNet(unet, auxiliary, head, embedding_stage)

@@ -34,6 +34,7 @@ class SwinDecoder(nn.Module):
         output_stride: total stride at which the final expansion begins.
         attention_stride: total stride of the highest stage that has Swin blocks; above it, skips are only added.
         head_dimension: channels per attention head.
+        recompute: compute the Swin blocks again in the backward pass instead of keeping what is inside them.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class SwinDecoder(nn.Module):
         output_stride: int = 4,
         attention_stride: int = 4,
         head_dimension: int = 16,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         dim = len(strides[0])
@@ -64,9 +66,8 @@ class SwinDecoder(nn.Module):
             width = widths[stage]
             if total[stage].max() < attention_stride:
                 return nn.LeakyReLU(inplace=True)  # the planned networks' own, and cheaper than GELU
-            return BasicLayer(
-                width, depth, width // head_dimension, (window_size,) * dim, [drop_path] * depth, qkv_bias=True
-            )
+            heads, window = width // head_dimension, (window_size,) * dim
+            return BasicLayer(width, depth, heads, window, [drop_path] * depth, qkv_bias=True, use_checkpoint=recompute)
 
         bottom = len(strides) - 1
         self.lateral = nn.ModuleList()

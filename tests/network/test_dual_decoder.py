@@ -125,9 +125,22 @@ def test_a_network_without_encoder_is_refused():
 
 
 @pytest.mark.parametrize(("dim", "patch"), [(2, (64, 48)), (3, (16, 32, 32))])
-def test_compiles_without_graph_breaks_and_agrees_with_eager(dim, patch):
+def test_computing_the_blocks_again_changes_no_gradient(dim, patch):
+    gradients, x = [], torch.randn(2, 1, *patch)
+    for recompute in (False, True):
+        torch.manual_seed(0)  # weights and drop path
+        network = add_training_parts(_unet(dim=dim), 4, PCLMixConfig(), recompute=recompute).train()
+        assert any(getattr(module, "use_checkpoint", False) for module in network.modules()) is recompute
+        network(x).auxiliary.square().mean().backward()
+        gradients.append([p.grad for p in network.parameters() if p.grad is not None])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize(("dim", "patch"), [(2, (64, 48)), (3, (16, 32, 32))])
+def test_compiles_without_graph_breaks_and_agrees_with_eager(dim, patch, recompute):
     torch._dynamo.reset()  # or shapes seen in other tests would make these dynamic
-    network = add_training_parts(_unet(dim=dim), 4, PCLMixConfig()).train()
+    network = add_training_parts(_unet(dim=dim), 4, PCLMixConfig(), recompute=recompute).train()
     compiled = torch.compile(network, backend="aot_eager", fullgraph=True, dynamic=False)  # raises at a break
     x = torch.randn(2, 1, *patch)
     outputs = []

@@ -206,3 +206,17 @@ def test_two_passes_give_the_gradients_of_one(make_trainer, preset):
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         assert torch.allclose(gradients[1][name], gradient, rtol=1e-3, atol=1e-5), name
+
+
+@pytest.mark.parametrize("change", [{}, REGIONS])
+def test_a_training_with_a_compiled_objective_gives_the_same_losses(make_trainer, change):
+    losses = []
+    for compiled in (False, True):
+        torch._dynamo.reset()
+        trainer = make_trainer(change_dataset=change, epochs=2, iterations=2, pclmix={"seed": 1})
+        trainer.initialize()
+        if compiled:
+            trainer.objective.compile(backend="aot_eager")
+        trainer.run_training()
+        losses.append(trainer.logger.local_logger.my_fantastic_logging["train_losses"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
