@@ -63,6 +63,7 @@ def grow_from_seeds(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
     return grown
 
 
+@torch.compiler.disable  # unrolled, a hundred equal steps take torch.compile a minute
 def _grow_by_pooling(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
     """The same for a GPU: two kernels a step, and never a look at whether anything still changes, which would wait."""
     pool = F.avg_pool2d if mask.ndim == 4 else F.avg_pool3d  # of sums; the maximum would also make indices
