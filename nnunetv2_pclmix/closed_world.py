@@ -53,7 +53,7 @@ def grow_from_seeds(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
     Returns:
         (N, C, *grid) bool.
     """
-    if mask.device.type != "cpu":
+    if mask.device.type not in ("cpu", "mps"):  # Apple's GPUs lack some kinds of pooling
         return _grow_by_pooling(seeds, mask, steps)
     grown = seeds & mask
     for step in range(1, steps + 1):
