@@ -38,22 +38,6 @@ TERMS = (
     "pseudo_labels_main",
     "pseudo_labels_auxiliary",
 )
-PATCH_TERMS = (
-    "supervised_main",
-    "supervised_auxiliary",
-    "decoder_consistency",
-    "closed_world_main",
-    "closed_world_auxiliary",
-    "pseudo_labels_main",
-    "pseudo_labels_auxiliary",
-)
-TWIN_TERMS = (
-    "supervised_main_mixed",
-    "supervised_auxiliary_mixed",
-    "mix_consistency_main",
-    "mix_consistency_auxiliary",
-    "decoder_consistency",
-)
 
 
 class StepResult(NamedTuple):
@@ -241,7 +225,7 @@ class PCLMixObjective:
         present = None if strokes is None else strokes.present
         terms = self.terms_of_patches(output.main, auxiliary, targets, pseudo.islands, present, own)
         contrast, vectors, valid = self._contrast(main, auxiliary, output.embedding, scribbles, progress)
-        values = {**dict(zip(PATCH_TERMS, terms.unbind(), strict=True)), "contrast": contrast}
+        values = {**terms, "contrast": contrast}
         share = len(auxiliary) / (len(auxiliary) + len(mix.boxes))
         return PatchResult(
             self._weighted(values, progress, share),
@@ -268,10 +252,9 @@ class PCLMixObjective:
         Returns:
             Loss and terms.
         """
-        terms = self.terms_of_twins(
+        values = self.terms_of_twins(
             output.main, output.auxiliary, targets, patches.pseudo_labels, patches.pseudo_weights
         )
-        values = dict(zip(TWIN_TERMS, terms.unbind(), strict=True))
         # the twins' embeddings are of no use, but distributed training wants every parameter in every backward pass
         loss = self._weighted(values, progress, 1 - patches.share) + 0.0 * output.embedding.float().mean()
         return TwinResult(loss, {name: value.detach() for name, value in values.items()})
@@ -306,7 +289,7 @@ class PCLMixObjective:
         islands: Sequence[Tensor] | None,
         present: Tensor | None,
         own: tuple[Tensor, Tensor | None] | None,
-    ) -> Tensor:
+    ) -> dict[str, Tensor]:
         """The terms of the patches but for the contrast.
 
         Args:
@@ -318,22 +301,22 @@ class PCLMixObjective:
             own: pseudo-labels (B, *grid) of the patches and their weights; None: not learned from yet.
 
         Returns:
-            (len(PATCH_TERMS),) unweighted.
+            Each term by its name, unweighted.
         """
         target, scores, probabilities = self._begin(main, auxiliary, targets)
         closed_world = self._closed_world(scores, islands, present)
-        against = [auxiliary.new_zeros((), dtype=scores[0].dtype)] * 2
+        against = [each.new_zeros(()) for each in scores]
         if own is not None:
             against = self._against_pseudo_labels(scores, probabilities, *own)
-        return torch.stack(
-            [
-                self.supervised_loss(main, target),
-                self.auxiliary_loss(auxiliary, target[0]),
-                self._decoder_consistency(main[0], auxiliary, probabilities),
-                *closed_world,
-                *against,
-            ]
-        )
+        return {
+            "supervised_main": self.supervised_loss(main, target),
+            "supervised_auxiliary": self.auxiliary_loss(auxiliary, target[0]),
+            "decoder_consistency": self._decoder_consistency(main[0], auxiliary, probabilities),
+            "closed_world_main": closed_world[0],
+            "closed_world_auxiliary": closed_world[1],
+            "pseudo_labels_main": against[0],
+            "pseudo_labels_auxiliary": against[1],
+        }
 
     def terms_of_twins(
         self,
@@ -342,17 +325,17 @@ class PCLMixObjective:
         targets: Sequence[Tensor],
         pseudo_labels: Tensor,
         weights: Tensor | None,
-    ) -> Tensor:
-        """The terms of the twins, (len(TWIN_TERMS),) unweighted; arguments as of ``terms_of_patches``."""
+    ) -> dict[str, Tensor]:
+        """The terms of the twins by their names, unweighted; arguments as of ``terms_of_patches``."""
         target, scores, probabilities = self._begin(main, auxiliary, targets)
-        return torch.stack(
-            [
-                self.supervised_loss(main, target),
-                self.auxiliary_loss(auxiliary, target[0]),
-                *self._against_pseudo_labels(scores, probabilities, pseudo_labels, weights),
-                self._decoder_consistency(main[0], auxiliary, probabilities),
-            ]
-        )
+        against = self._against_pseudo_labels(scores, probabilities, pseudo_labels, weights)
+        return {
+            "supervised_main_mixed": self.supervised_loss(main, target),
+            "supervised_auxiliary_mixed": self.auxiliary_loss(auxiliary, target[0]),
+            "mix_consistency_main": against[0],
+            "mix_consistency_auxiliary": against[1],
+            "decoder_consistency": self._decoder_consistency(main[0], auxiliary, probabilities),
+        }
 
     def _begin(
         self, main: Sequence[Tensor], auxiliary: Tensor, targets: Sequence[Tensor]

@@ -220,3 +220,13 @@ def test_a_training_with_a_compiled_objective_gives_the_same_losses(make_trainer
         trainer.run_training()
         losses.append(trainer.logger.local_logger.my_fantastic_logging["train_losses"])
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_the_objective_is_compiled_where_nnunet_compiles(make_trainer, monkeypatch, compiles):
+    calls = []
+    monkeypatch.setattr("nnunetv2_pclmix.objective.PCLMixObjective.compile", lambda self: calls.append(self))
+    trainer = make_trainer()
+    monkeypatch.setattr(trainer, "_do_i_compile", lambda: compiles)
+    trainer.initialize()
+    assert calls == ([trainer.objective] if compiles else [])
