@@ -122,10 +122,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     queue = MemoryQueue(CLASSES, config.queue_length, config.embedding_dimension).to(device)
     full = F.normalize(torch.randn(config.queue_length, CLASSES, config.embedding_dimension, device=device), dim=2)
     queue.enqueue(full, torch.ones(full.shape[:2], dtype=torch.bool, device=device))
-    partial = PartialCrossEntropyLoss(IGNORE)
     main_loss, auxiliary_loss = (
-        PartialDiceCELoss(one_scale) if kind == "dice_ce" else partial
-        for kind in (config.main_supervision, config.auxiliary_supervision)
+        PartialDiceCELoss(one_scale) if kind == "dice_ce" else PartialCrossEntropyLoss(IGNORE, of_logits=of_logits)
+        for kind, of_logits in ((config.main_supervision, True), (config.auxiliary_supervision, False))
     )
     every_scale = DeepSupervisionWrapper(main_loss, weights)
     objective = PCLMixObjective(config, ClassSpace(CLASSES, IGNORE), every_scale, auxiliary_loss, queue)

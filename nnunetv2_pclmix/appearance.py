@@ -19,6 +19,7 @@ RANGE = 4.0  # of the histograms, to both sides, in standard deviations of the s
 BANDWIDTH = 0.1  # of the density estimate, in the same unit
 PRIOR_VOXELS = 1.0  # of all strokes together, added to each class, so that a class with few strokes claims little
 OVERLAP_EXPONENT = 4  # of the margin
+NEGLIGIBLE = 1e-6  # nats; a CPU adds the subnormal margins of classes without a common grey value ten times as slowly
 
 
 class StrokeAppearance(NamedTuple):
@@ -98,4 +99,6 @@ def margins(overlap: Tensor, largest: float) -> Tensor:
     Returns:
         (N, C, C) margins in the unit of ``largest``, the predicted class first; 0 on the diagonal.
     """
-    return largest * overlap**OVERLAP_EXPONENT * (1 - torch.eye(overlap.shape[-1], device=overlap.device))
+    other = 1 - torch.eye(overlap.shape[-1], device=overlap.device)
+    margin = largest * overlap**OVERLAP_EXPONENT * other
+    return torch.where(margin > NEGLIGIBLE, margin, 0.0)

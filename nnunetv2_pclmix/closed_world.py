@@ -8,6 +8,8 @@ islands far from the organ, which a partial loss never sees, are caught by this.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 from typing import NamedTuple
 
 import torch
@@ -74,21 +76,28 @@ def _grow_by_pooling(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
     return grown > 0
 
 
-def _one_hot(labels: Tensor, num_classes: int) -> Tensor:
-    """(N, *grid) -> (N, num_classes - 1, *grid) float, without background; other values belong to no class."""
+def _planes(labels: Tensor, num_classes: int) -> Tensor:
+    """(N, *grid) -> (N, num_classes - 1, *grid) bool, without background; other values belong to no class."""
     classes = torch.arange(1, num_classes, device=labels.device).view(1, -1, *[1] * (labels.ndim - 1))
-    return (labels[:, None] == classes).float()
+    return labels[:, None] == classes
 
 
-def _coarse_place(
-    grid: Sequence[int], stride: Sequence[int], coarse_grid: Sequence[int], device: torch.device
-) -> Tensor:
-    """(*grid) index, into the flattened coarse grid, of the coarse voxel in which each voxel lies."""
-    place = torch.zeros((), dtype=torch.long, device=device)
-    for axis, (size, factor, n_coarse) in enumerate(zip(grid, stride, coarse_grid, strict=True)):
-        along = torch.arange(size, device=device) // factor
-        place = place * n_coarse + along.view([-1 if a == axis else 1 for a in range(len(grid))])
-    return place
+def _any_in_cells(planes: Tensor, stride: Sequence[int]) -> Tensor:
+    """(N, C, *grid) bool -> (N, C, *coarse grid) bool: whether the cell of ``stride`` voxels holds a true one."""
+    for axis, factor in enumerate(stride, start=2):
+        missing = -planes.shape[axis] % factor
+        if missing:
+            planes = F.pad(planes, [0, 0] * (planes.ndim - axis - 1) + [0, missing])
+        # not pooling, for which a CPU needs floats, and ten times as long
+        planes = reduce(or_, planes.unflatten(axis, (-1, factor)).unbind(axis + 1))
+    return planes
+
+
+def _of_cells(coarse: Tensor, stride: Sequence[int], grid: Sequence[int]) -> Tensor:
+    """(N, C, *coarse grid) -> (N, C, *grid): for each voxel the value of the cell in which it lies."""
+    for axis in range(coarse.ndim - 1, 1, -1):  # the last axis first, when there is least to copy by single voxels
+        coarse = coarse.repeat_interleave(stride[axis - 2], axis).narrow(axis, 0, grid[axis - 2])
+    return coarse
 
 
 def _border(grid: Sequence[int], device: torch.device) -> Tensor:
@@ -129,17 +138,11 @@ def vouch(
     """
     grid = labels.shape[1:]
     stride = [COARSE_STRIDE if size >= FINE_AXIS else 1 for size in grid]
-    pool = F.max_pool2d if len(grid) == 2 else F.max_pool3d
-
-    def coarse(values: Tensor) -> Tensor:
-        return pool(values, stride, stride, ceil_mode=True)
-
+    of_labels = _planes(labels, num_classes)
+    cells = (_any_in_cells(planes, stride) for planes in (of_labels, _planes(scribbles, num_classes)))
     # a first channel for any foreground, then one for each class; a stroke that the prediction misses by a voxel
     # still vouches for the region it touches
-    coarse_mask, coarse_strokes = (
-        torch.cat([present.amax(1, keepdim=True), present], 1) > 0
-        for present in (coarse(_one_hot(values, num_classes)) for values in (labels, scribbles))
-    )
+    coarse_mask, coarse_strokes = (torch.cat([each.any(1, keepdim=True), each], 1) for each in cells)
     has_stroke = (scribbles != ignore_label).flatten(1).any(1)
     annotated = has_stroke if annotated is None else annotated | has_stroke
     predictions = len(labels) // len(scribbles)
@@ -149,11 +152,8 @@ def vouch(
         cut = coarse_mask[:, 1:] & outside.repeat(predictions, 1).view(*coarse_mask[:, 1:].shape[:2], *[1] * len(grid))
         coarse_strokes[:, 0] |= cut.any(1) & _border(coarse_mask.shape[2:], labels.device)
     vouched = grow_from_seeds(coarse_strokes, coarse_mask, 2 * max(coarse_mask.shape[2:]))
-    place = _coarse_place(grid, stride, coarse_mask.shape[2:], labels.device)
-    in_coarse = coarse_mask.shape[2:].numel()
-    flat = vouched.flatten(1)
-    any_class = flat.gather(1, place.flatten().expand(len(labels), -1)).view_as(labels)
-    own = flat.gather(1, (labels * in_coarse + place).flatten(1)).view_as(labels)  # background reads the first channel
+    any_class, of_classes = _of_cells(vouched, stride, grid).tensor_split([1], 1)
+    any_class, own = any_class[:, 0], reduce(or_, (of_classes & of_labels).unbind(1))
     foreground = labels > 0
     annotated = annotated.view(-1, *[1] * len(grid))
     island = foreground & ~any_class & annotated

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,20 @@ from nnunetv2_pclmix.losses.possible import possible_classes_loss, possible_regi
 from nnunetv2_pclmix.neighbourhood import any_around
 from nnunetv2_pclmix.precision import at_least_float32
 from nnunetv2_pclmix.pseudo_label import classes_of, entropy, largest_binary_entropy
+
+
+class Known(NamedTuple):
+    """Labels to learn from.
+
+    Attributes:
+        labels: (N, *grid).
+        weights: (N, *grid) how much each voxel counts; None: 1.
+        counted: (N, channels, *grid) the voxel's weight where the channel applies, else 0.
+    """
+
+    labels: Tensor
+    weights: Tensor | None
+    counted: Tensor
 
 
 class LabelSpace(ABC):
@@ -62,13 +77,17 @@ class LabelSpace(ABC):
     def supervised_target(self, labels: Tensor) -> Tensor:
         """(N, 1, *grid) labels, some of them to be ignored -> what nnU-Net's loss for this kind of labels expects."""
 
-    @abstractmethod
-    def cross_entropy(self, scores: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-        """Scalar loss of (N, channels, *grid) scores against (N, *grid) labels, all of them known."""
+    def known(self, labels: Tensor, weights: Tensor | None) -> Known:
+        """(N, *grid) labels, all of them known, and how much they count, as the losses need them."""
+        return Known(labels, weights, self.members(labels, weights))
 
     @abstractmethod
-    def possible_loss(self, scores: Tensor, possible: Tensor) -> Tensor:
-        """Scalar loss of (N, channels, *grid) scores of which one knows what they may be, see ``possible``."""
+    def cross_entropy(self, scores: Tensor, known: Known) -> Tensor:
+        """Scalar loss of (N, channels, *grid) scores against labels."""
+
+    @abstractmethod
+    def possible_loss(self, scores: Tensor, probabilities: Tensor, possible: Tensor) -> Tensor:
+        """Scalar loss of a (N, channels, *grid) prediction of which one knows what it may be, see ``possible``."""
 
     def only_present(self, logits: Tensor, present: Tensor) -> Tensor:
         """(N, channels, *grid) logits with those of absent structures out of the running.
@@ -114,8 +133,16 @@ class LabelSpace(ABC):
         """
 
     @abstractmethod
-    def members(self, labels: Tensor) -> Tensor:
-        """(N, *grid) labels, all of them known -> (N, channels, *grid) float, 1 where the channel applies."""
+    def members(self, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Which channels apply to each voxel.
+
+        Args:
+            labels: (N, *grid), all of them known.
+            weights: (N, *grid) how much each voxel counts; None: 1.
+
+        Returns:
+            (N, channels, *grid) float, the voxel's weight where the channel applies, else 0.
+        """
 
 
 class ClassSpace(LabelSpace):
@@ -149,21 +176,22 @@ class ClassSpace(LabelSpace):
     def supervised_target(self, labels: Tensor) -> Tensor:
         return labels
 
-    def cross_entropy(self, scores: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-        return pseudo_label_cross_entropy(scores, labels, weights)
+    def cross_entropy(self, scores: Tensor, known: Known) -> Tensor:
+        return pseudo_label_cross_entropy(scores, known.counted)
 
-    def possible_loss(self, scores: Tensor, possible: Tensor) -> Tensor:
-        return possible_classes_loss(scores, possible)
+    def possible_loss(self, scores: Tensor, probabilities: Tensor, possible: Tensor) -> Tensor:
+        return possible_classes_loss(probabilities, possible)
 
     def with_evidence(self, logits: Tensor, evidence: Tensor, margins: Tensor, radius: Sequence[int]) -> Tensor:
         labels = classes_of(logits)
         near = any_around(torch.stack([labels == c for c in range(self.num_labels)], 1), radius)
-        scores = logits + _less_margins(evidence, margins, labels)
+        scores = _less_margins(evidence, margins, labels).add_(logits)
         return scores.masked_fill_(~near, float("-inf"))
 
-    def members(self, labels: Tensor) -> Tensor:
+    def members(self, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         shape = (len(labels), self.num_labels, *labels.shape[1:])
-        return torch.zeros(shape, device=labels.device).scatter_(1, labels[:, None], 1.0)
+        none = torch.zeros(shape, device=labels.device)
+        return none.scatter_(1, labels[:, None], 1.0 if weights is None else weights[:, None].to(none.dtype))
 
 
 class RegionSpace(LabelSpace):
@@ -222,10 +250,10 @@ class RegionSpace(LabelSpace):
     def supervised_target(self, labels: Tensor) -> Tensor:
         return self._maps(labels[:, 0])
 
-    def cross_entropy(self, scores: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-        return pseudo_region_cross_entropy(scores, self._maps(labels)[:, :-1], weights)
+    def cross_entropy(self, scores: Tensor, known: Known) -> Tensor:
+        return pseudo_region_cross_entropy(scores, self._maps(known.labels)[:, :-1], known.weights)
 
-    def possible_loss(self, scores: Tensor, possible: Tensor) -> Tensor:
+    def possible_loss(self, scores: Tensor, probabilities: Tensor, possible: Tensor) -> Tensor:
         return possible_regions_loss(scores, possible)
 
     def with_evidence(self, logits: Tensor, evidence: Tensor, margins: Tensor, radius: Sequence[int]) -> Tensor:
@@ -244,11 +272,12 @@ class RegionSpace(LabelSpace):
         some = evidence.masked_fill(~labels.view(1, -1, *[1] * (evidence.ndim - 2)), float("-inf"))
         return some.logsumexp(1) - labels.sum().log()
 
-    def members(self, labels: Tensor) -> Tensor:
-        return self._maps(labels)[:, :-1].float()
+    def members(self, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        members = self._maps(labels)[:, :-1].float()
+        return members if weights is None else members * weights[:, None]
 
 
 def _less_margins(evidence: Tensor, margins: Tensor, labels: Tensor) -> Tensor:
     """(N, C, *grid) evidence less the (N, C, C) margins over the (N, *grid) predicted labels."""
     of_labels = labels.flatten(1)[:, None].expand(-1, evidence.shape[1], -1)
-    return evidence - margins.mT.gather(2, of_labels).view_as(evidence)
+    return margins.mT.gather(2, of_labels).view_as(evidence).neg_().add_(evidence)

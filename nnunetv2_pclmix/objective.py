@@ -147,7 +147,7 @@ class PCLMixObjective:
         config: hyper-parameters.
         space: what the network's channels stand for.
         supervised_loss: the main decoder's (deep-supervision) loss, from lists of logits and targets to a scalar.
-        auxiliary_loss: the auxiliary decoder's, for one scale.
+        auxiliary_loss: the auxiliary decoder's, for one scale, from the label space's scores and a target.
         queue: class queue of the contrast; read here, filled by the trainer afterwards.
         spacing: of the grid's voxels, in any unit; None: the same along all axes.
     """
@@ -304,13 +304,13 @@ class PCLMixObjective:
             Each term by its name, unweighted.
         """
         target, scores, probabilities = self._begin(main, auxiliary, targets)
-        closed_world = self._closed_world(scores, islands, present)
+        closed_world = self._closed_world(scores, probabilities, islands, present)
         against = [each.new_zeros(()) for each in scores]
         if own is not None:
             against = self._against_pseudo_labels(scores, probabilities, *own)
         return {
             "supervised_main": self.supervised_loss(main, target),
-            "supervised_auxiliary": self.auxiliary_loss(auxiliary, target[0]),
+            "supervised_auxiliary": self.auxiliary_loss(scores[1], target[0]),
             "decoder_consistency": self._decoder_consistency(main[0], auxiliary, probabilities),
             "closed_world_main": closed_world[0],
             "closed_world_auxiliary": closed_world[1],
@@ -331,7 +331,7 @@ class PCLMixObjective:
         against = self._against_pseudo_labels(scores, probabilities, pseudo_labels, weights)
         return {
             "supervised_main_mixed": self.supervised_loss(main, target),
-            "supervised_auxiliary_mixed": self.auxiliary_loss(auxiliary, target[0]),
+            "supervised_auxiliary_mixed": self.auxiliary_loss(scores[1], target[0]),
             "mix_consistency_main": against[0],
             "mix_consistency_auxiliary": against[1],
             "decoder_consistency": self._decoder_consistency(main[0], auxiliary, probabilities),
@@ -425,17 +425,21 @@ class PCLMixObjective:
         return mixed(pseudo.labels), None if pseudo.weights is None else mixed(pseudo.weights)
 
     def _closed_world(
-        self, scores: Sequence[Tensor], islands: Sequence[Tensor] | None, present: Tensor | None
+        self,
+        scores: Sequence[Tensor],
+        probabilities: Sequence[Tensor],
+        islands: Sequence[Tensor] | None,
+        present: Tensor | None,
     ) -> list[Tensor]:
         """Loss of each decoder for structures where the strokes say that there is none."""
         if islands is None or not self.config.closed_world_weight:
             return [each.new_zeros(()) for each in scores]
         losses = []
-        for of_decoder, each in zip(scores, islands, strict=True):
+        for score, probability, each in zip(scores, probabilities, islands, strict=True):
             known = present
             if known is None:
-                known = each.new_ones(len(each), of_decoder.shape[1] - self.space.first_structure)
-            losses.append(self.space.possible_loss(of_decoder, self.space.possible(known, each)))
+                known = each.new_ones(len(each), score.shape[1] - self.space.first_structure)
+            losses.append(self.space.possible_loss(score, probability, self.space.possible(known, each)))
         return losses
 
     def certain(self, progress: float, device: torch.device) -> Tensor | None:
@@ -471,11 +475,11 @@ class PCLMixObjective:
         weights: Tensor | None,
     ) -> list[Tensor]:
         """Loss of each decoder's prediction against pseudo-labels."""
-        losses = [self.space.cross_entropy(each, pseudo_labels, weights) for each in scores]
+        known = self.space.known(pseudo_labels, weights)
+        losses = [self.space.cross_entropy(each, known) for each in scores]
         if self.config.mix_consistency_dice:
-            members = self.space.members(pseudo_labels)
             losses = [
-                loss + self.config.mix_consistency_dice * class_dice(each, members, weights)
+                loss + self.config.mix_consistency_dice * class_dice(each, known.counted, weights)
                 for loss, each in zip(losses, probabilities, strict=True)
             ]
         return losses

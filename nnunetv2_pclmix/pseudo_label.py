@@ -10,11 +10,19 @@ from torch import Tensor
 
 
 def classes_of(logits: Tensor) -> Tensor:
-    """(N, C, *grid) logits or probabilities -> (N, *grid) most probable class.
+    """(N, C, *grid) logits or probabilities -> (N, *grid) most probable class, the first of equals.
 
-    What ``argmax(1)`` gives, which on the CPU takes eight times as long across a dimension that is not the last.
+    What ``argmax(1)`` gives, which on the CPU takes eight times as long across a dimension that is not the last, and
+    ``max(1)`` twice.
     """
-    return logits.max(1).indices
+    if logits.device.type != "cpu" or logits.shape[1] > torch.iinfo(torch.uint8).max:
+        return logits.max(1).indices
+    best, *others = logits.unbind(1)
+    classes = torch.zeros_like(best, dtype=torch.uint8)
+    for number, other in enumerate(others, 1):
+        classes = torch.maximum(classes, (other > best).view(torch.uint8) * number)
+        best = torch.maximum(best, other)
+    return classes.long()
 
 
 def entropy(probabilities: Tensor) -> Tensor:

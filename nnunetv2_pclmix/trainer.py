@@ -110,7 +110,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             self.config,
             space,
             loss if isinstance(loss, DeepSupervisionWrapper) else lambda m, t: full_resolution(m[0], t[0]),
-            self._partial_cross_entropy() if self.config.auxiliary_supervision == "ce" else self._dice_and_ce(),
+            self._auxiliary_loss(),
             self.queue,
             self.configuration_manager.spacing,
         )
@@ -154,10 +154,16 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             return loss
         return DeepSupervisionWrapper(loss, [float(weight) for weight in stock.weight_factors])
 
-    def _partial_cross_entropy(self) -> nn.Module:
+    def _auxiliary_loss(self) -> nn.Module:
+        """Of the label space's scores, which for classes are logarithms of probabilities already."""
+        if self.config.auxiliary_supervision == "ce":
+            return self._partial_cross_entropy(of_logits=False)
+        return self._dice_and_ce()  # softmax of these is what it is of logits
+
+    def _partial_cross_entropy(self, *, of_logits: bool = True) -> nn.Module:
         if self.label_manager.has_regions:
             return PartialRegionCrossEntropyLoss()
-        return PartialCrossEntropyLoss(self.label_manager.ignore_label)
+        return PartialCrossEntropyLoss(self.label_manager.ignore_label, of_logits=of_logits)
 
     def _dice_and_ce(self) -> nn.Module:
         """nnU-Net's loss for one scale."""

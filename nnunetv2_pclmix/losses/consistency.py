@@ -8,30 +8,24 @@ from torch import Tensor
 from nnunetv2_pclmix.losses.shapes import check_labels, check_same
 
 
-def pseudo_label_cross_entropy(
-    log_probabilities: Tensor, pseudo_labels: Tensor, weights: Tensor | None = None
-) -> Tensor:
+def pseudo_label_cross_entropy(log_probabilities: Tensor, counted: Tensor) -> Tensor:
     """Cross-entropy against hard pseudo-labels, averaged over voxels (PCLMix, mix consistency).
 
-    As published with ``weights=None``. Weights let uncertain pseudo-labels count less.
+    As published where every voxel counts for 1. Weights let uncertain pseudo-labels count less. A sum of products,
+    because picking single channels, and its gradient, take a CPU twice as long.
 
     Args:
         log_probabilities: (N, C, *grid), ``logits.log_softmax(1)``.
-        pseudo_labels: (N, *grid) class indices; detached by the caller.
-        weights: (N, *grid) in [0, 1], or None for one everywhere.
+        counted: (N, C, *grid) weight in [0, 1] of each voxel in the channel of its pseudo-label, else 0.
 
     Returns:
         A scalar; zero where all weights are zero.
 
     Raises:
-        ValueError: if the shapes do not fit.
+        ValueError: if the shapes differ.
     """
-    check_labels(log_probabilities, pseudo_labels)
-    if weights is None:
-        return F.nll_loss(log_probabilities, pseudo_labels)
-    check_labels(log_probabilities, weights)
-    losses = F.nll_loss(log_probabilities, pseudo_labels, reduction="none")
-    return (losses * weights).sum() / weights.numel()
+    check_same(log_probabilities, counted)
+    return -(log_probabilities * counted).sum() / counted[:, 0].numel()
 
 
 def pseudo_region_cross_entropy(logits: Tensor, regions: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -59,7 +53,7 @@ def pseudo_region_cross_entropy(logits: Tensor, regions: Tensor, weights: Tensor
     )
 
 
-def class_dice(probabilities: Tensor, members: Tensor, weights: Tensor | None = None) -> Tensor:
+def class_dice(probabilities: Tensor, counted: Tensor, weights: Tensor | None = None) -> Tensor:
     """Soft Dice loss against hard pseudo-labels over the whole batch, averaged over the channels that occur.
 
     Each class counts the same however few voxels it has, so a rare class is not outvoted as it is in a mean over
@@ -67,8 +61,8 @@ def class_dice(probabilities: Tensor, members: Tensor, weights: Tensor | None = 
 
     Args:
         probabilities: (N, C, *grid).
-        members: (N, C, *grid) 1 where the voxel belongs to the channel's class or region, else 0.
-        weights: (N, *grid) in [0, 1], or None for one everywhere.
+        counted: (N, C, *grid) weight of the voxel where it belongs to the channel's class or region, else 0.
+        weights: (N, *grid) in [0, 1], those of ``counted``, or None for one everywhere.
 
     Returns:
         A scalar in [0, 1]; zero where all weights are zero.
@@ -76,14 +70,12 @@ def class_dice(probabilities: Tensor, members: Tensor, weights: Tensor | None = 
     Raises:
         ValueError: if the shapes do not fit.
     """
-    check_same(probabilities, members)
+    check_same(probabilities, counted)
     if weights is not None:
         check_labels(probabilities, weights)
-        members = members * weights[:, None]
     axes = (0, *range(2, probabilities.ndim))
-    size = members.sum(axes)
-    # members carry the weights, which are therefore not applied to the overlap twice
-    overlap = (probabilities * members).sum(axes)
+    size = counted.sum(axes)
+    overlap = (probabilities * counted).sum(axes)
     predicted = (probabilities if weights is None else probabilities * weights[:, None]).sum(axes)
     dice = 2 * overlap / (predicted + size).clamp(min=1e-5)
     present = size > 0

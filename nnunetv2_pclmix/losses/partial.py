@@ -9,13 +9,13 @@ from nnunetv2_pclmix.losses.shapes import check_labels
 from nnunetv2_pclmix.precision import at_least_float32
 
 
-def partial_cross_entropy(logits: Tensor, labels: Tensor, ignore_label: int) -> Tensor:
+def partial_cross_entropy(log_probabilities: Tensor, labels: Tensor, ignore_label: int) -> Tensor:
     """Mean cross-entropy over the labelled voxels; zero, with a gradient of zero, where none is labelled.
 
     Differs from the authors' code, which divides by the number of labelled voxels and so is NaN on a batch without.
 
     Args:
-        logits: (N, C, *grid).
+        log_probabilities: (N, C, *grid), ``logits.log_softmax(1)``.
         labels: (N, *grid) integers, ``ignore_label`` where unlabelled.
         ignore_label: value of unlabelled voxels.
 
@@ -25,21 +25,28 @@ def partial_cross_entropy(logits: Tensor, labels: Tensor, ignore_label: int) -> 
     Raises:
         ValueError: if the shapes do not fit.
     """
-    check_labels(logits, labels)
-    total = F.cross_entropy(logits, labels.long(), ignore_index=ignore_label, reduction="sum")
+    check_labels(log_probabilities, labels)
+    total = F.nll_loss(log_probabilities, labels.long(), ignore_index=ignore_label, reduction="sum")
     return total / (labels != ignore_label).sum().clamp(min=1)
 
 
 class PartialCrossEntropyLoss(nn.Module):
-    """``partial_cross_entropy`` for targets as nnU-Net's loader makes them, (N, 1, *grid)."""
+    """``partial_cross_entropy`` for targets as nnU-Net's loader makes them, (N, 1, *grid).
 
-    def __init__(self, ignore_label: int) -> None:
+    Args:
+        ignore_label: value of unlabelled voxels.
+        of_logits: False where the input is logarithms of probabilities already, which saves computing them again.
+    """
+
+    def __init__(self, ignore_label: int, *, of_logits: bool = True) -> None:
         super().__init__()
-        self.ignore_label = ignore_label
+        self.ignore_label, self.of_logits = ignore_label, of_logits
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Scalar loss of (N, C, *grid) logits against a (N, 1, *grid) target."""
-        return partial_cross_entropy(at_least_float32(logits), target[:, 0], self.ignore_label)
+        logits = at_least_float32(logits)
+        log_probabilities = logits.log_softmax(1) if self.of_logits else logits
+        return partial_cross_entropy(log_probabilities, target[:, 0], self.ignore_label)
 
 
 class PartialRegionCrossEntropyLoss(nn.Module):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import and_
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,14 +12,14 @@ from torch import Tensor
 from nnunetv2_pclmix.losses.shapes import check_same
 
 
-def possible_classes_loss(log_probabilities: Tensor, possible: Tensor) -> Tensor:
+def possible_classes_loss(probabilities: Tensor, possible: Tensor) -> Tensor:
     """Mean over voxels of ``-log(sum of p_c over the possible classes c)``.
 
     Zero where every class is possible; cross-entropy where only one is. No more than 87 nats in float32 at a voxel,
     where exponentials end, and without a gradient beyond.
 
     Args:
-        log_probabilities: (N, C, *grid), ``logits.log_softmax(1)``.
+        probabilities: (N, C, *grid), ``logits.softmax(1)``.
         possible: (N, C, *grid) bool, at least one class at each voxel.
 
     Returns:
@@ -25,12 +28,12 @@ def possible_classes_loss(log_probabilities: Tensor, possible: Tensor) -> Tensor
     Raises:
         ValueError: if the shapes differ.
     """
-    check_same(log_probabilities, possible)
-    # sums of products, because logsumexp and masks along the channels take the CPU three times as long
-    counts = possible.to(log_probabilities.dtype)
-    probability = (log_probabilities.exp() * counts).sum(1).clamp(min=torch.finfo(log_probabilities.dtype).tiny)
-    constrained = counts.sum(1) < counts.shape[1]  # elsewhere the sum is one, but only to within rounding
-    return -(probability.log() * constrained).mean()
+    check_same(probabilities, possible)
+    # sums of products, because logsumexp and masks along the channels take a CPU three times as long
+    counts = possible.to(probabilities.dtype)
+    probability = (probabilities * counts).sum(1).clamp(min=torch.finfo(probabilities.dtype).tiny)
+    constrained = ~reduce(and_, possible.unbind(1))  # elsewhere the sum is one, but only to within rounding
+    return -(probability.log() * constrained.to(probability.dtype)).mean()
 
 
 def possible_regions_loss(logits: Tensor, possible: Tensor) -> Tensor:

@@ -11,14 +11,18 @@ from nnunetv2_pclmix.losses.consistency import (
 from tests import oracles
 
 
+def _counted(logits, labels, weights):
+    weights = torch.ones(labels.shape, dtype=logits.dtype) if weights is None else weights
+    return torch.zeros_like(logits).scatter_(1, labels[:, None], weights[:, None])
+
+
 def cross_entropy(logits, labels, weights=None):
-    return pseudo_label_cross_entropy(logits.log_softmax(1), labels, weights)
+    return pseudo_label_cross_entropy(logits.log_softmax(1), _counted(logits, labels, weights))
 
 
 def pseudo_label_dice(logits, labels, weights=None):
     """Dice of classes that exclude each other, as the objective computes it."""
-    members = torch.zeros_like(logits).scatter_(1, labels[:, None], 1.0)
-    return class_dice(logits.softmax(1), members, weights)
+    return class_dice(logits.softmax(1), _counted(logits, labels, weights), weights)
 
 
 def _sample(seed: int, shape=(2, 3, 4, 3)):
@@ -93,7 +97,9 @@ def test_region_cross_entropy_equals_the_plain_loop(shape, weighted):
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match=r"got \(1, 2\) and \(2, 1\)"):
         mean_squared_difference(torch.zeros(1, 2), torch.zeros(2, 1))
+    with pytest.raises(ValueError, match="expected equal shapes"):
+        pseudo_label_cross_entropy(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3))
     with pytest.raises(ValueError, match="expected labels of shape"):
-        pseudo_label_cross_entropy(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, dtype=torch.long))
+        class_dice(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 3), torch.zeros(1, 3))
     with pytest.raises(ValueError, match="expected equal shapes"):
         class_dice(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3))

@@ -4,10 +4,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss, partial_cross_entropy
+from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
+from nnunetv2_pclmix.losses.partial import partial_cross_entropy as of_log_probabilities
 from tests import oracles
 
 IGNORE = 3
+
+
+def partial_cross_entropy(logits, labels, ignore_label):
+    return of_log_probabilities(logits.log_softmax(1), labels, ignore_label)
 
 
 def _sample(seed: int, shape=(2, 3, 4, 5), ignored: float = 0.7):
@@ -62,6 +67,14 @@ def test_module_is_finite_in_half_precision_with_large_logits(dtype):
     logits = (torch.randn(2, 3, 4, 4) * 2e4).clamp(-6e4, 6e4).to(dtype)
     target = torch.randint(0, 4, (2, 1, 4, 4)).short()
     assert PartialCrossEntropyLoss(IGNORE)(logits, target).isfinite()
+
+
+def test_module_of_log_probabilities_is_that_of_logits():
+    logits, labels = _sample(4)
+    target = labels[:, None]
+    scores = logits.log_softmax(1)
+    expected = PartialCrossEntropyLoss(IGNORE)(logits, target)
+    assert PartialCrossEntropyLoss(IGNORE, of_logits=False)(scores, target).item() == expected.item()
 
 
 def test_non_contiguous_input():

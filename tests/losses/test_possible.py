@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnunetv2_pclmix.losses.possible import possible_classes_loss, possible_regions_loss
+from nnunetv2_pclmix.precision import at_least_float32
 from tests import oracles
 
 
 def of_classes(logits, possible):
-    return possible_classes_loss(logits.log_softmax(1), possible)
+    return possible_classes_loss(at_least_float32(logits).softmax(1), possible)
 
 
 LOSSES = [(of_classes, oracles.possible_classes), (possible_regions_loss, oracles.possible_regions)]
