@@ -96,7 +96,8 @@ def _any_in_cells(planes: Tensor, stride: Sequence[int]) -> Tensor:
 def _of_cells(coarse: Tensor, stride: Sequence[int], grid: Sequence[int]) -> Tensor:
     """(N, C, *coarse grid) -> (N, C, *grid): for each voxel the value of the cell in which it lies."""
     for axis in range(coarse.ndim - 1, 1, -1):  # the last axis first, when there is least to copy by single voxels
-        coarse = coarse.repeat_interleave(stride[axis - 2], axis).narrow(axis, 0, grid[axis - 2])
+        shape = [-1] * (axis + 1) + [stride[axis - 2]] + [-1] * (coarse.ndim - axis - 1)
+        coarse = coarse.unsqueeze(axis + 1).expand(shape).flatten(axis, axis + 1).narrow(axis, 0, grid[axis - 2])
     return coarse
 
 

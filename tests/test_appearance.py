@@ -140,3 +140,8 @@ def test_evidence_moves_the_borders_of_regions_and_no_more():
     assert new[0, 0, 0, 6].item() == pytest.approx(1 + inside, rel=1e-5)
     absent = space.only_present(logits, torch.tensor([[False, True]]))
     assert (space.labels_of_logits(space.with_evidence(absent, evidence, NONE, (0, 2))) == 0).all()
+
+
+def test_margins_are_largest_between_classes_that_look_alike_and_none_where_negligible():
+    overlap = torch.tensor([[[1.0, 1.0, 0.5], [1.0, 1.0, 1e-3], [0.5, 1e-3, 1.0]]])
+    assert margins(overlap, 16.0).tolist() == [[[0, 16, 1], [16, 0, 0], [1, 0, 0]]]

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from nnunetv2_pclmix.closed_world import _grow_by_pooling, grow_from_seeds, vouch
+from nnunetv2_pclmix.closed_world import _any_in_cells, _grow_by_pooling, _of_cells, grow_from_seeds, vouch
 
 IGNORE = 4
 
@@ -30,6 +30,25 @@ def test_growing_ends_after_its_steps(grow):
     grown = grow(seeds, mask, steps=11)
     assert grown[0, 0].nonzero()[:, 1].max() == 3 + 11
     assert grown[0, 0, :, :15].all()
+
+
+@pytest.mark.parametrize(
+    ("grid", "stride"), [((8, 8), (4, 4)), ((9, 6), (4, 4)), ((3, 33, 5), (1, 4, 1)), ((1, 1), (4, 4))]
+)
+def test_cells_hold_what_is_in_them(grid, stride):
+    planes = np.random.default_rng(0).random((2, 3, *grid)) < 0.1
+    coarse = np.zeros((2, 3, *[-(-size // factor) for size, factor in zip(grid, stride, strict=True)]), bool)
+
+    def cell(place):
+        return (*place[:2], *(p // factor for p, factor in zip(place[2:], stride, strict=True)))
+
+    for place in np.argwhere(planes):
+        coarse[cell(place)] = True
+    cells = _any_in_cells(torch.from_numpy(planes), stride)
+    assert np.array_equal(cells.numpy(), coarse)
+    fine = _of_cells(cells, stride, grid).numpy()
+    assert fine.shape == planes.shape
+    assert all(fine[place] == coarse[cell(place)] for place in np.ndindex(*planes.shape))
 
 
 def _scene():

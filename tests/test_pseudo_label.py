@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_pclmix.pseudo_label import contrast_labels, entropy, largest_binary_entropy
+from nnunetv2_pclmix.pseudo_label import classes_of, contrast_labels, entropy, largest_binary_entropy
 from tests import oracles
 
 
@@ -28,3 +28,13 @@ def test_labels_are_the_scribble_else_the_certain_prediction_else_none():
     predicted, certain = torch.tensor([[0, 0, 0, 1]]), torch.tensor([[True, True, False, False]])
     scribbles = torch.tensor([[1, 2, 2, 0]])
     assert contrast_labels(predicted, certain, scribbles, ignore_label=2).tolist() == [[1, 0, 2, 0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(2, 4, 5, 6), (1, 1, 3, 3), (1, 300, 2, 2, 2), (2, 3, 0, 4)])
+def test_the_most_probable_class_is_the_first_of_the_largest(dtype, shape):
+    values = np.random.default_rng(0).integers(-3, 4, shape).astype(np.float32)  # with many equals
+    values[values == -3] = -np.inf
+    classes = classes_of(torch.from_numpy(values).to(dtype))
+    assert classes.dtype == torch.long
+    assert np.array_equal(classes.numpy(), values.argmax(1))
