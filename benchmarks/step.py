@@ -123,8 +123,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     full = F.normalize(torch.randn(config.queue_length, CLASSES, config.embedding_dimension, device=device), dim=2)
     queue.enqueue(full, torch.ones(full.shape[:2], dtype=torch.bool, device=device))
     main_loss, auxiliary_loss = (
-        PartialDiceCELoss(one_scale) if kind == "dice_ce" else PartialCrossEntropyLoss(IGNORE, of_logits=of_logits)
-        for kind, of_logits in ((config.main_supervision, True), (config.auxiliary_supervision, False))
+        (
+            PartialDiceCELoss(one_scale, of_logits=False)
+            if kind == "dice_ce"
+            else PartialCrossEntropyLoss(IGNORE, of_logits=False)
+        )
+        for kind in (config.main_supervision, config.auxiliary_supervision)
     )
     every_scale = DeepSupervisionWrapper(main_loss, weights)
     objective = PCLMixObjective(config, ClassSpace(CLASSES, IGNORE), every_scale, auxiliary_loss, queue)

@@ -146,8 +146,9 @@ class PCLMixObjective:
     Args:
         config: hyper-parameters.
         space: what the network's channels stand for.
-        supervised_loss: the main decoder's (deep-supervision) loss, from lists of logits and targets to a scalar.
-        auxiliary_loss: the auxiliary decoder's, for one scale, from the label space's scores and a target.
+        supervised_loss: the main decoder's (deep-supervision) loss, from lists of the label space's scores and of
+            targets to a scalar.
+        auxiliary_loss: the auxiliary decoder's, for one scale.
         queue: class queue of the contrast; read here, filled by the trainer afterwards.
         spacing: of the grid's voxels, in any unit; None: the same along all axes.
     """
@@ -303,13 +304,13 @@ class PCLMixObjective:
         Returns:
             Each term by its name, unweighted.
         """
-        target, scores, probabilities = self._begin(main, auxiliary, targets)
+        target, of_scales, scores, probabilities = self._begin(main, auxiliary, targets)
         closed_world = self._closed_world(scores, probabilities, islands, present)
         against = [each.new_zeros(()) for each in scores]
         if own is not None:
             against = self._against_pseudo_labels(scores, probabilities, *own)
         return {
-            "supervised_main": self.supervised_loss(main, target),
+            "supervised_main": self.supervised_loss(of_scales, target),
             "supervised_auxiliary": self.auxiliary_loss(scores[1], target[0]),
             "decoder_consistency": self._decoder_consistency(main[0], auxiliary, probabilities),
             "closed_world_main": closed_world[0],
@@ -327,10 +328,10 @@ class PCLMixObjective:
         weights: Tensor | None,
     ) -> dict[str, Tensor]:
         """The terms of the twins by their names, unweighted; arguments as of ``terms_of_patches``."""
-        target, scores, probabilities = self._begin(main, auxiliary, targets)
+        target, of_scales, scores, probabilities = self._begin(main, auxiliary, targets)
         against = self._against_pseudo_labels(scores, probabilities, pseudo_labels, weights)
         return {
-            "supervised_main_mixed": self.supervised_loss(main, target),
+            "supervised_main_mixed": self.supervised_loss(of_scales, target),
             "supervised_auxiliary_mixed": self.auxiliary_loss(scores[1], target[0]),
             "mix_consistency_main": against[0],
             "mix_consistency_auxiliary": against[1],
@@ -339,11 +340,12 @@ class PCLMixObjective:
 
     def _begin(
         self, main: Sequence[Tensor], auxiliary: Tensor, targets: Sequence[Tensor]
-    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """What nnU-Net's losses compare with, and scores and probabilities of both decoders at full resolution."""
-        scores = [self.space.scores(logits) for logits in (main[0], auxiliary)]
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
+        """What nnU-Net's losses compare with the main decoder's scores per scale; both decoders at full resolution."""
         target = [self.space.supervised_target(t) for t in targets]
-        return target, scores, [self.space.probabilities_of_scores(each) for each in scores]
+        of_scales = [self.space.scores(logits) for logits in main]
+        scores = [of_scales[0], self.space.scores(auxiliary)]
+        return target, of_scales, scores, [self.space.probabilities_of_scores(each) for each in scores]
 
     @torch.no_grad()
     def pseudo_labels(

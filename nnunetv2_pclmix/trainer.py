@@ -104,13 +104,18 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         space = self._label_space()
         self.queue = MemoryQueue(space.num_labels, self.config.queue_length, self.config.embedding_dimension)
         self.queue.to(self.device)
-        loss = self.loss
-        full_resolution = loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
+        main, auxiliary = (
+            self._one_scale(kind, of_logits=False)
+            for kind in (self.config.main_supervision, self.config.auxiliary_supervision)
+        )
+        every_scale = None
+        if isinstance(self.loss, DeepSupervisionWrapper):
+            every_scale = DeepSupervisionWrapper(main, self.loss.weight_factors)
         self.objective = PCLMixObjective(
             self.config,
             space,
-            loss if isinstance(loss, DeepSupervisionWrapper) else lambda m, t: full_resolution(m[0], t[0]),
-            self._auxiliary_loss(),
+            every_scale or (lambda scores, targets: main(scores[0], targets[0])),
+            auxiliary,
             self.queue,
             self.configuration_manager.spacing,
         )
@@ -148,28 +153,25 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         self._two_passes = self.batch_size + self.num_twins > planned if two_passes is None else two_passes
 
     def _build_loss(self) -> nn.Module:
-        loss = self._dice_and_ce() if self.config.main_supervision == "dice_ce" else self._partial_cross_entropy()
-        stock = super()._build_loss()
+        loss, stock = self._one_scale(self.config.main_supervision), super()._build_loss()
         if not isinstance(stock, DeepSupervisionWrapper):
             return loss
         return DeepSupervisionWrapper(loss, [float(weight) for weight in stock.weight_factors])
 
-    def _auxiliary_loss(self) -> nn.Module:
-        """Of the label space's scores, which for classes are logarithms of probabilities already."""
-        if self.config.auxiliary_supervision == "ce":
-            return self._partial_cross_entropy(of_logits=False)
-        return self._dice_and_ce()  # softmax of these is what it is of logits
+    def _one_scale(self, kind: str, *, of_logits: bool = True) -> nn.Module:
+        """The supervised loss for one scale.
 
-    def _partial_cross_entropy(self, *, of_logits: bool = True) -> nn.Module:
+        Args:
+            kind: ``dice_ce``, which is nnU-Net's, or ``ce``.
+            of_logits: False for the label space's scores, which for classes are logarithms of probabilities.
+        """
+        if kind == "dice_ce":
+            stock = super()._build_loss()
+            stock = stock.loss if isinstance(stock, DeepSupervisionWrapper) else stock
+            return PartialDiceCELoss(stock, of_logits=of_logits) if isinstance(stock, DC_and_CE_loss) else stock
         if self.label_manager.has_regions:
             return PartialRegionCrossEntropyLoss()
         return PartialCrossEntropyLoss(self.label_manager.ignore_label, of_logits=of_logits)
-
-    def _dice_and_ce(self) -> nn.Module:
-        """nnU-Net's loss for one scale."""
-        loss = super()._build_loss()
-        one_scale = loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
-        return PartialDiceCELoss(one_scale) if isinstance(one_scale, DC_and_CE_loss) else one_scale
 
     def _label_space(self) -> LabelSpace:
         labels = self.label_manager

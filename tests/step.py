@@ -63,10 +63,10 @@ class Step:
             ignore_label=IGNORE,
             dice_class=MemoryEfficientSoftDiceLoss,
         )
-        partial, auxiliary = (PartialCrossEntropyLoss(IGNORE, of_logits=of_logits) for of_logits in (True, False))
-        main = PartialDiceCELoss(one_scale) if config.main_supervision == "dice_ce" else partial
+        partial = PartialCrossEntropyLoss(IGNORE, of_logits=False)
+        main = PartialDiceCELoss(one_scale, of_logits=False) if config.main_supervision == "dice_ce" else partial
         every_scale = DeepSupervisionWrapper(main, (0.6, 0.3, 0.1))
-        self.objective = PCLMixObjective(config, ClassSpace(CLASSES, IGNORE), every_scale, auxiliary, self.queue)
+        self.objective = PCLMixObjective(config, ClassSpace(CLASSES, IGNORE), every_scale, partial, self.queue)
 
     def __call__(self, progress: float = 0.5) -> torch.Tensor:
         """Gradients and a longer queue; returns the terms."""

@@ -21,15 +21,29 @@ def test_value_and_gradient_are_those_of_nnunets_loss(batch_dice, ignored, grid)
     logits = torch.randn(2, 3, *grid, generator=generator, dtype=torch.float64)
     target = torch.randint(0, 3, (2, 1, *grid), generator=generator)
     target[torch.rand(target.shape, generator=generator) < ignored] = IGNORE
+    of_logits = PartialDiceCELoss(_stock(batch_dice))
+    of_scores = PartialDiceCELoss(_stock(batch_dice), of_logits=False)
     values, gradients = [], []
-    for loss in (_stock(batch_dice), PartialDiceCELoss(_stock(batch_dice))):
+    for loss in (_stock(batch_dice), of_logits, lambda x, t: of_scores(x.log_softmax(1), t)):
         mine = logits.clone().requires_grad_()
         value = loss(mine, target)
         value.backward()
         values.append(value.item())
         gradients.append(mine.grad)
-    assert values[1] == pytest.approx(values[0], rel=1e-9, abs=1e-12)
-    assert torch.allclose(*gradients, rtol=1e-9, atol=1e-12)
+    for value, gradient in zip(values[1:], gradients[1:], strict=True):
+        assert value == pytest.approx(values[0], rel=1e-9, abs=1e-12)
+        assert torch.allclose(gradient, gradients[0], rtol=1e-9, atol=1e-12)
+
+
+def test_nnunets_loss_is_left_as_it_is_and_compiled_where_it_was():
+    stock = _stock()
+    before = stock.dc.apply_nonlin
+    PartialDiceCELoss(stock)
+    assert stock.dc.apply_nonlin is before
+    stock.dc = torch.compile(stock.dc, backend="eager")
+    dice = PartialDiceCELoss(stock).dice
+    assert isinstance(dice, type(stock.dc))
+    assert dice._orig_mod.apply_nonlin is torch.exp
 
 
 def test_another_loss_than_nnunets_own_is_refused():
