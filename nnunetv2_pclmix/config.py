@@ -59,9 +59,7 @@ class PCLMixConfig:
     mix_consistency_start: float = 0.1  # published: 0
     mix_consistency_ramp: float = 0.4  # length of the ramp; published: 0, full strength from the first step
     mix_consistency_dice: float = 1.0  # weight of Dice beside cross-entropy, for rare classes; published: 0
-    pseudo_label_weight: float = 1.0  # of the patches' own; published: 0
-    # Whose they are: the main decoder's, which are better, or by a coin flip per batch those of either
-    pseudo_label_teacher: Literal["main", "either"] = "main"
+    pseudo_label_weight: float = 1.0  # of the patches' own, by a decoder chosen by chance; published: 0
     mix_consistency_certain_only: bool = False  # leave uncertain pseudo-labels out; published: False
 
     # Appearance: near the borders of a prediction, pseudo-labels also follow the grey values of the image's own strokes
@@ -110,11 +108,9 @@ class PCLMixConfig:
         for name in ("appearance_weight", "appearance_margin", "appearance_radius"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"pclmix: expected {name} >= 0, got {getattr(self, name)}")
-        losses, teachers = ("dice_ce", "ce"), ("main", "either")
-        choices = {"main_supervision": losses, "auxiliary_supervision": losses, "pseudo_label_teacher": teachers}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"pclmix: expected {name} {' or '.join(allowed)}, got {getattr(self, name)!r}")
+        for name in ("main_supervision", "auxiliary_supervision"):
+            if getattr(self, name) not in ("dice_ce", "ce"):
+                raise ValueError(f"pclmix: expected {name} dice_ce or ce, got {getattr(self, name)!r}")
 
 
 PRESETS: dict[str, dict[str, Any]] = {

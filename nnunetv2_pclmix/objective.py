@@ -463,10 +463,10 @@ class PCLMixObjective:
     def _of_one_decoder(
         self, pseudo: PseudoLabels, progress: float, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor | None] | None:
-        """Pseudo-labels of one decoder, and their weights, for the patches themselves."""
+        """Pseudo-labels of one decoder, by a coin flip per batch, and their weights, for the patches themselves."""
         if not term_weights(self.config, progress)["pseudo_labels_main"]:
             return None
-        teacher = 0 if self.config.pseudo_label_teacher == "main" or rng.random() < 0.5 else 1
+        teacher = 0 if rng.random() < 0.5 else 1
         return pseudo.labels[teacher], None if pseudo.weights is None else pseudo.weights[teacher]
 
     def _against_pseudo_labels(

@@ -27,7 +27,6 @@ def test_the_configuration_wins_over_the_plans_and_both_over_the_preset():
         ({"patch_fraction": 0}, "expected patch_fraction > 0"),
         ({"appearance_radius": -1}, "expected appearance_radius >= 0, got -1"),
         ({"main_supervision": "dice"}, "expected main_supervision"),
-        ({"pseudo_label_teacher": "both"}, "expected pseudo_label_teacher main or either, got 'both'"),
     ],
 )
 def test_mistakes_are_named(overrides, message):

@@ -204,8 +204,8 @@ def test_terms_of_regions_equal_the_plain_loops(preset, coin, inside, outside):
             overlap, size = (p * pseudo_maps).sum((0, 2, 3)), (p + pseudo_maps).sum((0, 2, 3))
             consistency += float(np.mean(1 - 2 * overlap / size))
         expected[f"mix_consistency_{name}"] = consistency
-        if preset == "default":
-            teacher = predicted[0][:, 0]  # the main decoder's, whatever the coin
+        if preset == "default":  # the coin of this test falls on the same side both times
+            teacher = predicted[0 if coin < 0.5 else 1][:, 0]
             own_maps = np.stack([teacher > 0, teacher == 2], 1)
             own = oracles.region_cross_entropy(logits[:B], own_maps, ones)
             p = oracles.sigmoid(logits[:B])
@@ -318,13 +318,10 @@ def test_without_notes_the_patches_speak_for_themselves():
     assert torch.equal(alone.terms, noted.terms)
 
 
-@pytest.mark.parametrize(
-    ("whose", "coin", "teacher"),
-    [("main", 0.1, "main"), ("main", 0.9, "main"), ("either", 0.1, "main"), ("either", 0.9, "auxiliary")],
-)
-def test_pseudo_labels_of_the_patches_equal_the_plain_loops(whose, coin, teacher):
+@pytest.mark.parametrize(("coin", "teacher"), [(0.1, "main"), (0.9, "auxiliary")])
+def test_pseudo_labels_of_the_patches_equal_the_plain_loops(coin, teacher):
     output, targets, mix = _sample()
-    objective = _objective("default", closed_world=False, pseudo_label_teacher=whose)
+    objective = _objective("default", closed_world=False)
     result = objective(output, targets, mix, 0.5, _Coin(coin))
     decoders = {"main": output.main[0], "auxiliary": output.auxiliary}
     labels = decoders[teacher].detach()[:B].double().numpy().argmax(1)
