@@ -2,7 +2,8 @@
 
     python benchmarks/loader.py -d 127 -c 2d [-p nnUNetPlans] [--batches 20] [--repeats 5]
 
-Both loaders run in this process, on the same cases with the same transforms, and draw as many patches per batch.
+Both loaders run in this process, on the same cases with the same transforms, and draw as many patches per batch as the
+trainer; to ours it adds as many mixed twins as the trainer mixes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("-d", required=True, metavar="ID")
     parser.add_argument("-c", default="2d")
     parser.add_argument("-p", default="nnUNetPlans")
-    parser.add_argument("--batch-size", type=int, default=8, help="patches per batch")
     parser.add_argument("--batches", type=int, default=10, help="per repeat")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args(argv)
@@ -49,9 +49,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         ignore_label=labels.ignore_label,
     )
     cases, _ = trainer.get_tr_and_val_datasets()
-    common = (cases, args.batch_size, initial, patch, labels)
+    common = (cases, trainer.batch_size, initial, patch, labels)
     stock = nnUNetDataLoader(*common, oversample_foreground_percent=0.33, transforms=transforms)
-    ours = PCLMixDataLoader(*common, oversample_foreground_percent=0.33, transforms=transforms, box_fraction=0.2)
+    ours = PCLMixDataLoader(
+        *common,
+        oversample_foreground_percent=0.33,
+        transforms=transforms,
+        box_fraction=trainer.config.box_fraction,
+        num_twins=trainer.num_twins,
+    )
 
     def draw(loader: nnUNetDataLoader) -> None:
         for _ in range(args.batches):
@@ -59,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     seconds = interleaved({"stock": lambda: draw(stock), "ours": lambda: draw(ours)}, args.repeats, torch.device("cpu"))
     print_table([("loading a patch, boxes and twins included", "nnU-Net's loader", seconds["ours"] / seconds["stock"])])
-    each = {name: value / args.batches / args.batch_size for name, value in seconds.items()}
+    each = {name: value / args.batches / trainer.batch_size for name, value in seconds.items()}
     print("\nper patch: " + ", ".join(f"{name} {value * 1e3:.2f} ms" for name, value in each.items()))
 
 

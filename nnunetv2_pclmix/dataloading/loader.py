@@ -138,8 +138,8 @@ class PCLMixDataLoader(nnUNetDataLoader):
         nnU-Net lists only a sample of the voxels of large structures, which may pass over a slice of a dense label.
         """
         full = target[0] if isinstance(target, list) else target
-        patches = full[: len(self._annotated)]
-        return (patches != self.label_manager.ignore_label).flatten(1).float().mean(1) > 0.5
+        known = (full[: len(self._annotated)] != self.label_manager.ignore_label).numpy()
+        return torch.tensor([2 * np.count_nonzero(patch) > patch.size for patch in known])  # torch takes twice as long
 
 
 def structures_of_labels(label_manager: LabelManager) -> list[int | tuple[int, ...]]:
