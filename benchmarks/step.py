@@ -122,15 +122,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     queue = MemoryQueue(CLASSES, config.queue_length, config.embedding_dimension).to(device)
     full = F.normalize(torch.randn(config.queue_length, CLASSES, config.embedding_dimension, device=device), dim=2)
     queue.enqueue(full, torch.ones(full.shape[:2], dtype=torch.bool, device=device))
-    main_loss, auxiliary_loss = (
-        (
-            PartialDiceCELoss(one_scale, of_logits=False)
-            if kind == "dice_ce"
-            else PartialCrossEntropyLoss(IGNORE, of_logits=False)
-        )
-        for kind in (config.main_supervision, config.auxiliary_supervision)
-    )
-    every_scale = DeepSupervisionWrapper(main_loss, weights)
+    supervised = {
+        "dice_ce": PartialDiceCELoss(one_scale, of_logits=False),
+        "ce": PartialCrossEntropyLoss(IGNORE, of_logits=False),
+    }
+    every_scale = DeepSupervisionWrapper(supervised[config.main_supervision], weights)
+    auxiliary_loss = supervised[config.auxiliary_supervision]
     objective = PCLMixObjective(config, ClassSpace(CLASSES, IGNORE), every_scale, auxiliary_loss, queue)
     if args.compile:
         objective.compile()

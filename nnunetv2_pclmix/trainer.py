@@ -104,18 +104,12 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         space = self._label_space()
         self.queue = MemoryQueue(space.num_labels, self.config.queue_length, self.config.embedding_dimension)
         self.queue.to(self.device)
-        main, auxiliary = (
-            self._one_scale(kind, of_logits=False)
-            for kind in (self.config.main_supervision, self.config.auxiliary_supervision)
-        )
-        every_scale = None
-        if isinstance(self.loss, DeepSupervisionWrapper):
-            every_scale = DeepSupervisionWrapper(main, self.loss.weight_factors)
+        main = self._main_loss(of_logits=False)
         self.objective = PCLMixObjective(
             self.config,
             space,
-            every_scale or (lambda scores, targets: main(scores[0], targets[0])),
-            auxiliary,
+            main if isinstance(main, DeepSupervisionWrapper) else lambda scores, targets: main(scores[0], targets[0]),
+            self._one_scale(self.config.auxiliary_supervision, of_logits=False),
             self.queue,
             self.configuration_manager.spacing,
         )
@@ -153,12 +147,16 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         self._two_passes = self.batch_size + self.num_twins > planned if two_passes is None else two_passes
 
     def _build_loss(self) -> nn.Module:
-        loss, stock = self._one_scale(self.config.main_supervision), super()._build_loss()
+        return self._main_loss(of_logits=True)  # nnU-Net validates with it
+
+    def _main_loss(self, *, of_logits: bool) -> nn.Module:
+        """The supervised loss of the main decoder, with nnU-Net's weights of the scales; see ``_one_scale``."""
+        loss, stock = self._one_scale(self.config.main_supervision, of_logits=of_logits), super()._build_loss()
         if not isinstance(stock, DeepSupervisionWrapper):
             return loss
         return DeepSupervisionWrapper(loss, [float(weight) for weight in stock.weight_factors])
 
-    def _one_scale(self, kind: str, *, of_logits: bool = True) -> nn.Module:
+    def _one_scale(self, kind: str, *, of_logits: bool) -> nn.Module:
         """The supervised loss for one scale.
 
         Args:
