@@ -4,8 +4,9 @@
         [--device cpu] [--threads 1] [--compile]
 
 Synthetic images with one labelled voxel in a hundred, plain 2D U-Net, float32 on the CPU, autocast on CUDA. Prints a
-Markdown table; medians of interleaved repeats, so that a busy machine slows both sides alike. On CUDA also the memory
-that each step takes at most, with weights, gradients and momentum of its network.
+Markdown table; medians of interleaved repeats, so that a busy machine slows both sides alike. With ``--compile`` on
+CUDA the step is also a CUDA graph, as in the trainer. On CUDA also the memory that each step takes at most, with
+weights, gradients and momentum of its network.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +23,13 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
-from timing import interleaved, print_table
+from timing import captured, interleaved, print_table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nnunetv2_pclmix.closed_world import Strokes
 from nnunetv2_pclmix.config import config_from_plans
+from nnunetv2_pclmix.cuda_graph import GraphedStep
 from nnunetv2_pclmix.dataloading.mix import draw_mix, images_of_a_step
 from nnunetv2_pclmix.label_space import ClassSpace
 from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
@@ -34,6 +37,7 @@ from nnunetv2_pclmix.losses.supervised import PartialDiceCELoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.objective import PCLMixObjective
+from nnunetv2_pclmix.training_step import StepInput, TrainingStep
 
 CLASSES, IGNORE = 4, 4
 
@@ -66,13 +70,18 @@ def _multiply_adds(call: Callable[[], object]) -> int:
 
 
 def _peak_bytes(step: Callable[[], object], network: nn.Module) -> int:
-    """Most memory that a step takes on CUDA, with weights, gradients and momentum of its network."""
+    """Most memory that CUDA has to hold for a step, with weights, gradients and momentum of its network.
+
+    Of the second step, the first of those that are captured: what a step takes is then taken for good.
+    """
+    step()
     network.zero_grad(set_to_none=True)
-    before = torch.cuda.memory_allocated()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
     torch.cuda.reset_peak_memory_stats()
     step()
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
-    return torch.cuda.max_memory_allocated() - before + 2 * weights  # the step made the gradients itself
+    return torch.cuda.max_memory_reserved() - before + 2 * weights  # the step made the gradients itself
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -133,19 +142,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         objective.compile()
 
     networks = {"stock": stock, "step": dual}
-    run = {name: torch.compile(net) if args.compile else net for name, net in networks.items()}
+    plain: Any = torch.compile(stock) if args.compile else stock
+    training: Any = torch.compile(dual) if args.compile else dual
 
     def autocast() -> torch.autocast:
         return torch.autocast(device.type, enabled=device.type == "cuda")
 
     def stock_step() -> None:
         with autocast():
-            value = loss(run["stock"](images), targets)
+            value = loss(plain(images), targets)
         value.backward()
 
+    def make_step() -> TrainingStep:
+        return TrainingStep(training, objective, images.shape[1])
+
+    one_pass = GraphedStep(make_step, print) if args.compile and device.type == "cuda" else make_step()
+
     def dual_step() -> None:
-        with autocast():
-            result = objective(run["step"](images), targets, mix, 0.5, rng, strokes, images)
+        drawn = objective.draw(mix, patches, 0.5, rng).to(device)
+        result = one_pass(StepInput(images, targets, drawn, strokes))
         result.loss.backward()
         queue.enqueue(result.queue_vectors, result.queue_valid)
 
@@ -153,20 +168,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         output = dual(images)
     output = output._replace(embedding=output.embedding[:patches].detach().requires_grad_())
     scribbles = targets[0][:patches, 0]
+    drawn = objective.draw(mix, patches, 0.5, rng).to(device)
 
     def contrast() -> None:
         main, auxiliary = output.main[0][:patches], output.auxiliary[:patches]
-        objective._contrast(main, auxiliary, output.embedding, scribbles, 0.5)[0].backward()
+        objective.contrast(main, auxiliary, output.embedding, scribbles, drawn.threshold)[0].backward()
 
     def pseudo_labels() -> None:
         main, auxiliary = output.main[0][:patches], output.auxiliary[:patches]
         pseudo = objective.pseudo_labels(main, auxiliary, scribbles, None, strokes, images[:patches])
-        objective._mixed(pseudo, mix, rng)
+        objective.mixed(pseudo, drawn)
 
     one = images[:1]
     floor = _multiply_adds(lambda: dual(one)) / _multiply_adds(lambda: stock(one))
     steps = {"stock": stock_step, "step": dual_step}
-    seconds = interleaved({**steps, "contrast": contrast, "pseudo": pseudo_labels}, args.repeats, device)
+    parts: dict[str, Callable[[], object]] = {"contrast": contrast, "pseudo": pseudo_labels}
+    if args.compile and device.type == "cuda":
+        parts = {name: captured(call) for name, call in parts.items()}
+    peaks = {name: _peak_bytes(call, networks[name]) for name, call in steps.items()} if device.type == "cuda" else {}
+    seconds = interleaved({**steps, **parts}, args.repeats, device)
     step = seconds["step"] / seconds["stock"]
     extra = (seconds["contrast"] + seconds["pseudo"]) / seconds["step"]
     print(f"{args.images} images of {args.patch_size}, features {args.features}, {device}, {args.threads} threads\n")
@@ -176,7 +196,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("a training step", "stock's step times the floor", step / floor),
         ("contrast with its gradient, and pseudo-labels", "a training step", extra),
     ]
-    peaks = {name: _peak_bytes(call, networks[name]) for name, call in steps.items()} if device.type == "cuda" else {}
     if peaks:
         rows.append(("peak memory", "stock's with as many images", peaks["step"] / peaks["stock"]))
     print_table(rows)

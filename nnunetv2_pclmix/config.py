@@ -30,6 +30,7 @@ class PCLMixConfig:
     # Patches first and twins after them, with gradients added up, instead of all in one forward pass: less
     # memory. None: where one pass would have more images than the plan was made for (planned batches of 2)
     two_passes: bool | None = None
+    cuda_graph: bool = True  # on one GPU and in one pass, tell it of a step's kernels at once instead of one by one
     box_fraction: float = 0.2  # share of the patch a mix box covers; published
     anywhere_share: float = 0.0  # of the patches not centred on a structure, those from anywhere in the image
     # Mixed supervision: share of the patches drawn from cases without any label and, of the others, from densely

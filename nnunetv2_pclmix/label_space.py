@@ -46,6 +46,10 @@ class LabelSpace(ABC):
     ignore_label: int
     first_structure: int
 
+    def to(self, device: torch.device) -> LabelSpace:
+        """The same, with what it looks up on a device, so that nothing has to be copied there in each step."""
+        return self
+
     def probabilities(self, logits: Tensor) -> Tensor:
         """(N, channels, *grid) logits -> probabilities, float32 at least whatever the autocast."""
         return self.probabilities_of_scores(self.scores(logits))
@@ -225,6 +229,10 @@ class RegionSpace(LabelSpace):
     def _maps(self, labels: Tensor) -> Tensor:
         """(N, *grid) labels -> (N, regions + 1, *grid) bool."""
         return self._table.to(labels.device)[labels.long()].movedim(-1, 1)
+
+    def to(self, device: torch.device) -> RegionSpace:
+        self._table = self._table.to(device)
+        return self
 
     def scores(self, logits: Tensor) -> Tensor:
         return at_least_float32(logits)

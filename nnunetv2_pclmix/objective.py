@@ -13,7 +13,7 @@ from torch import Tensor
 from nnunetv2_pclmix.appearance import margins, stroke_appearance
 from nnunetv2_pclmix.closed_world import Strokes, vouch
 from nnunetv2_pclmix.config import PCLMixConfig
-from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix, sample_nearest
+from nnunetv2_pclmix.dataloading.mix import Mix, inside_boxes, sample_nearest
 from nnunetv2_pclmix.label_space import LabelSpace
 from nnunetv2_pclmix.losses.consistency import class_dice, mean_squared_difference
 from nnunetv2_pclmix.losses.contrast import choose_anchors, class_means, info_nce
@@ -38,6 +38,37 @@ TERMS = (
     "pseudo_labels_main",
     "pseudo_labels_auxiliary",
 )
+OF_TWINS = (*(name for name in TERMS if "mix" in name), "decoder_consistency")
+OF_PATCHES = tuple(name for name in TERMS if "mix" not in name)
+
+
+class Drawn(NamedTuple):
+    """What a step needs besides its batch: the schedule's numbers and what was decided by chance.
+
+    All of it tensors, so that a step is a function of tensors alone and can be captured as a CUDA graph. Pseudo-labels
+    are numbered from 0 to 2 B - 1, the main decoder's of the B patches first, then the auxiliary one's.
+
+    Attributes:
+        patch_weights: (len(OF_PATCHES),) weight of each term of the patches.
+        twin_weights: (len(OF_TWINS),) likewise of the twins.
+        threshold: () entropy in nats up to which a pseudo-label is certain.
+        inside: (K,) pseudo-label that each twin shows inside its box.
+        outside: (K,) likewise outside.
+        boxes: (K, dim, 2) see ``Mix``.
+        own: (B,) pseudo-label from which each patch learns itself; (0,) while patches learn from none.
+    """
+
+    patch_weights: Tensor
+    twin_weights: Tensor
+    threshold: Tensor
+    inside: Tensor
+    outside: Tensor
+    boxes: Tensor
+    own: Tensor
+
+    def to(self, device: torch.device) -> Drawn:
+        """The same on a device, without waiting for it."""
+        return Drawn(*(each.to(device, non_blocking=True) for each in self))
 
 
 class StepResult(NamedTuple):
@@ -64,14 +95,14 @@ class PseudoLabels(NamedTuple):
     """What both decoders say of the patches, the main one first, sorted out by the strokes.
 
     Attributes:
-        labels: (B, *grid) each.
-        weights: (B, *grid) each, how much they count; None for one everywhere.
-        islands: (B, *grid) bool each, voxels taken for a structure where no stroke is; None without closed world.
+        labels: (2, B, *grid).
+        weights: (2, B, *grid) how much they count; None for one everywhere.
+        islands: (2, B, *grid) bool, voxels taken for a structure where no stroke is; None without closed world.
     """
 
-    labels: list[Tensor]
-    weights: list[Tensor] | None
-    islands: list[Tensor] | None
+    labels: Tensor
+    weights: Tensor | None
+    islands: Tensor | None
 
 
 class PatchResult(NamedTuple):
@@ -140,6 +171,11 @@ def _count(labels: Tensor, num_classes: int) -> Tensor:
     return torch.histc(labels.float(), num_classes, min=-0.5, max=num_classes - 0.5)
 
 
+def _weighted(values: Mapping[str, Tensor], names: Sequence[str], weights: Tensor) -> Tensor:
+    """Weighted sum of the terms of those names."""
+    return (weights * torch.stack([values[name] for name in names])).sum()
+
+
 class PCLMixObjective:
     """Computes the terms of one step.
 
@@ -193,45 +229,97 @@ class PCLMixObjective:
         Returns:
             The loss and what goes with it.
         """
-        sizes = [len(output.auxiliary) - len(mix.boxes), len(mix.boxes)]
+        patches = len(output.auxiliary) - len(mix.boxes)
+        drawn = self.draw(mix, patches, progress, rng, at_least_float32(output.auxiliary[:0]).dtype)
+        return self.of_drawn(output, targets, drawn.to(output.auxiliary.device), strokes, images)
+
+    def draw(
+        self, mix: Mix, patches: int, progress: float, rng: np.random.Generator, dtype: torch.dtype = torch.float32
+    ) -> Drawn:
+        """What a step needs besides its batch, on the CPU.
+
+        One decoder speaks inside the boxes of the twins and the other outside, by a coin flip per batch; and one, by
+        another, for the patches themselves.
+
+        Args:
+            mix: how the K twins were put together.
+            patches: number of patches B.
+            progress: fraction of the training done.
+            rng: source of the coin flips.
+            dtype: of the weights.
+        """
+        weight = term_weights(self.config, progress)
+        share = patches / (patches + len(mix.boxes))
+        both = {"patches": share, "twins": 1 - share}  # a mean over all images counts the share of each
+
+        def weights(names: Sequence[str], share: float) -> Tensor:
+            values = [weight[name] * (share if name == "decoder_consistency" else 1) for name in names]
+            return torch.tensor(values, dtype=dtype)
+
+        main_inside = rng.random() < 0.5
+        own = torch.arange(patches if weight["pseudo_labels_main"] else 0)
+        if len(own) and rng.random() >= 0.5:
+            own += patches
+        inside, outside = mix.partners.unbind(1)
+        return Drawn(
+            weights(OF_PATCHES, both["patches"]),
+            weights(OF_TWINS, both["twins"]),
+            torch.tensor(entropy_threshold(progress, self.config.uncertainty_start), dtype=dtype),
+            inside if main_inside else inside + patches,
+            outside + patches if main_inside else outside,
+            mix.boxes,
+            own,
+        )
+
+    def of_drawn(
+        self,
+        output: DualOutput,
+        targets: Sequence[Tensor],
+        drawn: Drawn,
+        strokes: Strokes | None = None,
+        images: Tensor | None = None,
+    ) -> StepResult:
+        """As ``__call__``, with what was drawn; a function of tensors on one device."""
+        sizes = [len(output.auxiliary) - len(drawn.boxes), len(drawn.boxes)]
         # split, not sliced: the gradient of a split is one concatenation, that of two slices two padded sums
         main = zip(*(m.split(sizes) for m in output.main), strict=True)
         parts = zip(main, output.auxiliary.split(sizes), output.embedding.split(sizes), strict=True)
         patches, twins = (DualOutput(list(m), g, e) for m, g, e in parts)
         target, target_mixed = zip(*(t.split(sizes) for t in targets), strict=True)
         images = None if images is None else images[: sizes[0]]
-        first = self.on_patches(patches, target, mix, progress, rng, strokes, images)
-        second = self.on_twins(twins, target_mixed, first, progress)
+        first = self.on_patches(patches, target, drawn, strokes, images)
+        second = self.on_twins(twins, target_mixed, first, drawn)
         return self.whole(first, second)
 
     def on_patches(
         self,
         output: DualOutput,
         targets: Sequence[Tensor],
-        mix: Mix,
-        progress: float,
-        rng: np.random.Generator,
+        drawn: Drawn,
         strokes: Strokes | None = None,
         images: Tensor | None = None,
     ) -> PatchResult:
         """The share of the B patches in the loss, and the pseudo-labels of their twins.
 
-        Arguments as of ``__call__``, but of the patches alone.
+        Arguments as of ``of_drawn``, but of the patches alone.
         """
         main, auxiliary = output.main[0], output.auxiliary
         scribbles = targets[0][:, 0]
-        pseudo = self.pseudo_labels(main, auxiliary, scribbles, self.certain(progress, main.device), strokes, images)
-        pseudo_labels, weights = self._mixed(pseudo, mix, rng)
-        own = self._of_one_decoder(pseudo, progress, rng)
+        certain = drawn.threshold if self.config.mix_consistency_certain_only else None
+        pseudo = self.pseudo_labels(main, auxiliary, scribbles, certain, strokes, images)
+        pseudo_labels, weights = self.mixed(pseudo, drawn)
+        own = None
+        if len(drawn.own):
+            of_own = None if pseudo.weights is None else pseudo.weights.flatten(0, 1)[drawn.own]
+            own = pseudo.labels.flatten(0, 1)[drawn.own], of_own
         present = None if strokes is None else strokes.present
         terms = self.terms_of_patches(output.main, auxiliary, targets, pseudo.islands, present, own)
-        contrast, vectors, valid = self._contrast(main, auxiliary, output.embedding, scribbles, progress)
+        contrast, vectors, valid = self.contrast(main, auxiliary, output.embedding, scribbles, drawn.threshold)
         values = {**terms, "contrast": contrast}
-        share = len(auxiliary) / (len(auxiliary) + len(mix.boxes))
         return PatchResult(
-            self._weighted(values, progress, share),
+            _weighted(values, OF_PATCHES, drawn.patch_weights),
             {name: value.detach() for name, value in values.items()},
-            share,
+            len(auxiliary) / (len(auxiliary) + len(drawn.boxes)),
             pseudo_labels,
             weights,
             vectors,
@@ -239,16 +327,14 @@ class PCLMixObjective:
             _count(scribbles, self.space.num_labels),
         )
 
-    def on_twins(
-        self, output: DualOutput, targets: Sequence[Tensor], patches: PatchResult, progress: float
-    ) -> TwinResult:
+    def on_twins(self, output: DualOutput, targets: Sequence[Tensor], patches: PatchResult, drawn: Drawn) -> TwinResult:
         """The share of the K twins in the loss.
 
         Args:
             output: the network's output on the twins.
             targets: (K, 1, *grid) their mixed scribbles per deep-supervision scale.
             patches: what ``on_patches`` returned for the patches they are made of.
-            progress: fraction of the training done.
+            drawn: as of ``of_drawn``.
 
         Returns:
             Loss and terms.
@@ -257,7 +343,7 @@ class PCLMixObjective:
             output.main, output.auxiliary, targets, patches.pseudo_labels, patches.pseudo_weights
         )
         # the twins' embeddings are of no use, but distributed training wants every parameter in every backward pass
-        loss = self._weighted(values, progress, 1 - patches.share) + 0.0 * output.embedding.float().mean()
+        loss = _weighted(values, OF_TWINS, drawn.twin_weights) + 0.0 * output.embedding.float().mean()
         return TwinResult(loss, {name: value.detach() for name, value in values.items()})
 
     def whole(self, patches: PatchResult, twins: TwinResult) -> StepResult:
@@ -279,6 +365,12 @@ class PCLMixObjective:
         Args:
             options: of ``torch.compile``.
         """
+        if "backend" not in options:
+            from torch._inductor import config as inductor  # takes seconds
+
+            if hasattr(inductor.triton, "mix_order_reduction"):
+                # this way of joining reductions ends in an assertion where a step has a single twin (torch 2.11)
+                options["options"] = {"triton.mix_order_reduction": False}
         for name in ("pseudo_labels", "terms_of_patches", "terms_of_twins"):
             setattr(self, name, torch.compile(getattr(self, name), dynamic=False, **options))
 
@@ -287,7 +379,7 @@ class PCLMixObjective:
         main: Sequence[Tensor],
         auxiliary: Tensor,
         targets: Sequence[Tensor],
-        islands: Sequence[Tensor] | None,
+        islands: Tensor | None,
         present: Tensor | None,
         own: tuple[Tensor, Tensor | None] | None,
     ) -> dict[str, Tensor]:
@@ -363,7 +455,7 @@ class PCLMixObjective:
             main: (B, channels, *grid) logits of the main decoder.
             auxiliary: the same of the auxiliary one.
             scribbles: (B, *grid) classes of the strokes, the ignore label elsewhere.
-            threshold: see ``certain``.
+            threshold: () entropy up to which they count; None where uncertain ones count, too.
             strokes: as of ``__call__``.
             images: (B, channels, *grid) grey values; None: not asked.
         """
@@ -372,30 +464,36 @@ class PCLMixObjective:
             decoders = [self.space.only_present(logits, strokes.present) for logits in decoders]
         if images is not None and self.config.appearance_weight:
             decoders = self._by_appearance(decoders, images, scribbles)
-        predicted = [self.space.labels_of_logits(logits) for logits in decoders]
-        labels = predicted
-        weights: list[Tensor] | None = None
-        islands: list[Tensor] | None = None
+        labels = torch.stack([self.space.labels_of_logits(logits) for logits in decoders])
+        weights: Tensor | None = None
+        islands: Tensor | None = None
         if self.config.closed_world:
             annotated, outside = (None, None) if strokes is None else (strokes.annotated, strokes.outside)
             num_labels, ignore_label = self.space.num_labels, self.space.ignore_label
-            vouched, sure = vouch(torch.cat(predicted), scribbles, num_labels, ignore_label, annotated, outside)
-            islands = [after != before for after, before in zip(vouched.chunk(2), predicted, strict=True)]
+            vouched, sure = vouch(labels.flatten(0, 1), scribbles, num_labels, ignore_label, annotated, outside)
+            vouched, sure = vouched.view_as(labels), sure.view_as(labels)
+            islands = vouched != labels
             known = scribbles != ignore_label
-            labels = [torch.where(known, scribbles.long(), each) for each in vouched.chunk(2)]
-            weights = [torch.where(known, 1.0, each) for each in sure.chunk(2)]
+            labels = torch.where(known, scribbles.long(), vouched)
+            weights = torch.where(known, 1.0, sure)
         if threshold is not None:
             certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= threshold
-            weights = [certain.float()] * 2 if weights is None else [weight * certain for weight in weights]
+            weights = certain.float().expand(labels.shape) if weights is None else weights * certain
         return PseudoLabels(labels, weights, islands)
 
-    def _weighted(self, values: Mapping[str, Tensor], progress: float, share: float) -> Tensor:
-        """Weighted sum of the terms of a share of the images; a mean over all of them counts that share."""
-        weight = term_weights(self.config, progress)
-        weight["decoder_consistency"] *= share
-        terms = torch.stack(list(values.values()))
-        weights = torch.tensor([weight[name] for name in values], dtype=terms.dtype)
-        return (weights.to(terms.device, non_blocking=True) * terms).sum()
+    def mixed(self, pseudo: PseudoLabels, drawn: Drawn) -> tuple[Tensor, Tensor | None]:
+        """Pseudo-labels (K, *grid) of the twins, and their weights.
+
+        Because a mask is 0 or 1, the argmax of the mixed predictions is the mix of the argmaxes, which is what is
+        computed.
+        """
+        in_box = inside_boxes(drawn.boxes, pseudo.labels.shape[2:])
+
+        def of_twins(values: Tensor) -> Tensor:
+            values = values.flatten(0, 1)
+            return torch.where(in_box, values[drawn.inside], values[drawn.outside])
+
+        return of_twins(pseudo.labels), None if pseudo.weights is None else of_twins(pseudo.weights)
 
     def _decoder_consistency(self, main: Tensor, auxiliary: Tensor, probabilities: Sequence[Tensor]) -> Tensor:
         if self.config.decoder_consistency_on_logits:
@@ -412,25 +510,11 @@ class PCLMixObjective:
         start = margins(strokes.overlap, weight * self.config.appearance_margin)
         return [self.space.with_evidence(at_least_float32(logits), evidence, start, near) for logits in decoders]
 
-    def _mixed(self, pseudo: PseudoLabels, mix: Mix, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
-        """Pseudo-labels (K, *grid) of the twins, and their weights.
-
-        One decoder speaks inside the boxes and the other outside, by a coin flip per batch. Because a mask is 0 or 1,
-        the argmax of the mixed predictions is the mix of the argmaxes, which is what is computed.
-        """
-        main_inside = rng.random() < 0.5
-
-        def mixed(of_decoders: list[Tensor]) -> Tensor:
-            inside, outside = of_decoders if main_inside else of_decoders[::-1]
-            return apply_mix(inside[:, None], mix, outside[:, None])[:, 0]
-
-        return mixed(pseudo.labels), None if pseudo.weights is None else mixed(pseudo.weights)
-
     def _closed_world(
         self,
         scores: Sequence[Tensor],
         probabilities: Sequence[Tensor],
-        islands: Sequence[Tensor] | None,
+        islands: Tensor | None,
         present: Tensor | None,
     ) -> list[Tensor]:
         """Loss of each decoder for structures where the strokes say that there is none."""
@@ -444,30 +528,9 @@ class PCLMixObjective:
             losses.append(self.space.possible_loss(score, probability, self.space.possible(known, each)))
         return losses
 
-    def certain(self, progress: float, device: torch.device) -> Tensor | None:
-        """Entropy up to which pseudo-labels are certain; None where uncertain ones count, too.
-
-        A tensor, because a compiled function would be compiled again for every other number.
-        """
-        if not self.config.mix_consistency_certain_only:
-            return None
-        return torch.full((), self._threshold(progress), device=device)
-
-    def _threshold(self, progress: float) -> float:
-        return entropy_threshold(progress, self.config.uncertainty_start)
-
     def _mean_probabilities(self, main: Tensor, auxiliary: Tensor) -> Tensor:
         """Ensemble prediction, the mean of both decoders' probabilities."""
         return 0.5 * (self.space.probabilities(main) + self.space.probabilities(auxiliary))
-
-    def _of_one_decoder(
-        self, pseudo: PseudoLabels, progress: float, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor | None] | None:
-        """Pseudo-labels of one decoder, by a coin flip per batch, and their weights, for the patches themselves."""
-        if not term_weights(self.config, progress)["pseudo_labels_main"]:
-            return None
-        teacher = 0 if rng.random() < 0.5 else 1
-        return pseudo.labels[teacher], None if pseudo.weights is None else pseudo.weights[teacher]
 
     def _against_pseudo_labels(
         self,
@@ -486,8 +549,8 @@ class PCLMixObjective:
             ]
         return losses
 
-    def _contrast(
-        self, main: Tensor, auxiliary: Tensor, embedding: Tensor, scribbles: Tensor, progress: float
+    def contrast(
+        self, main: Tensor, auxiliary: Tensor, embedding: Tensor, scribbles: Tensor, threshold: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The contrastive term on the patches, and the class means for the queue.
 
@@ -503,7 +566,7 @@ class PCLMixObjective:
             probabilities = self._mean_probabilities(main, auxiliary)
             labels = contrast_labels(
                 self.space.labels_of_probabilities(probabilities),
-                self.space.uncertainty(probabilities) <= self._threshold(progress),
+                self.space.uncertainty(probabilities) <= threshold,
                 coarse,
                 self.space.ignore_label,
             ).flatten(1)

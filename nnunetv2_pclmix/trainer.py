@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ from torch import distributed as dist
 from torch._dynamo import OptimizedModule
 
 from nnunetv2_pclmix import checkpoint, monitoring
-from nnunetv2_pclmix.closed_world import Strokes
 from nnunetv2_pclmix.config import config_from_plans
+from nnunetv2_pclmix.cuda_graph import GraphedStep
 from nnunetv2_pclmix.dataloading.factory import start_augmenters
 from nnunetv2_pclmix.dataloading.loader import PCLMixDataLoader, mix_of_batch, strokes_of_batch
-from nnunetv2_pclmix.dataloading.mix import Mix, images_of_a_step
+from nnunetv2_pclmix.dataloading.mix import images_of_a_step
 from nnunetv2_pclmix.dataloading.sampling import SUPERVISION, case_probabilities, supervision_of
 from nnunetv2_pclmix.dataloading.transforms import outside_becomes_ignore
 from nnunetv2_pclmix.distributed import gather_for_queue
@@ -41,6 +41,7 @@ from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.network.dual_decoder import DualDecoderUNet
 from nnunetv2_pclmix.objective import TERMS, PCLMixObjective, StepResult, term_weights
 from nnunetv2_pclmix.training_state import capture_random_state, restore_random_state, seed_everything
+from nnunetv2_pclmix.training_step import StepInput, TrainingStep
 
 MAX_GRADIENT_NORM = 12.0  # nnU-Net's
 
@@ -101,7 +102,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         if self.config.seed is not None:
             seed_everything(self.config.seed + self.local_rank)
         super().initialize()
-        space = self._label_space()
+        space = self._label_space().to(self.device)
         self.queue = MemoryQueue(space.num_labels, self.config.queue_length, self.config.embedding_dimension)
         self.queue.to(self.device)
         main = self._main_loss(of_logits=False)
@@ -113,8 +114,12 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             self.queue,
             self.configuration_manager.spacing,
         )
-        if self._do_i_compile() and not self.is_ddp:
-            self.objective.compile()
+        self._one_pass: Callable[[StepInput], StepResult] = self._make_step()
+        if not self.is_ddp:
+            if self._do_i_compile():
+                self.objective.compile()
+            if self.device.type == "cuda" and self.config.cuda_graph:
+                self._one_pass = GraphedStep(self._make_step, lambda why: self.print_to_log_file(f"PCLMix: {why}"))
         self._register_log_keys()
         self.print_to_log_file(f"PCLMix: {self.config}")
         self.print_to_log_file(
@@ -122,6 +127,9 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             f"(the plans' batch size is {self.configuration_manager.batch_size}), "
             f"{'one after the other' if self._two_passes else 'together'} through the network"
         )
+
+    def _make_step(self) -> TrainingStep:
+        return TrainingStep(self.network, self.objective, self._grey_channels())
 
     def _build_training_network(
         self,
@@ -284,78 +292,67 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         self._step_in_epoch = 0
 
     def train_step(self, batch: dict) -> dict:
-        mix = mix_of_batch(batch)
-        strokes = strokes_of_batch(batch).to(self.device)
+        mix, strokes = mix_of_batch(batch), strokes_of_batch(batch)
+        drawn = self.objective.draw(mix, len(strokes.annotated), self.progress, self.rng)
         data = batch["data"].to(self.device, non_blocking=True)
         target = batch["target"] if isinstance(batch["target"], list) else [batch["target"]]
         target = [t.to(self.device, non_blocking=True) for t in target]
         self.optimizer.zero_grad(set_to_none=True)
         step = self._step_in_two_passes if self._two_passes else self._step_in_one_pass
-        result = step(data, target, mix, strokes)
-        if self._update_weights():
-            self._enqueue(result)
+        result = step(StepInput(data, target, drawn.to(self.device), strokes.to(self.device)))
+        self._enqueue(result, self._update_weights())
         self._step_in_epoch += 1
         return self._to_host(result)
+
+    def _grey_channels(self) -> int:
+        """How many of the input channels are images; a cascade's others are the previous stage's segmentation."""
+        names = "modality" if "modality" in self.dataset_json else "channel_names"  # nnU-Net knows both
+        return len(self.dataset_json[names])
+
+    def _step_in_one_pass(self, step: StepInput) -> StepResult:
+        """Gradients of a step from one forward of patches and twins together."""
+        result = self._one_pass(step)
+        self._backward(result.loss)
+        return result
+
+    def _step_in_two_passes(self, step: StepInput) -> StepResult:
+        """The same gradients with less memory: first the patches, then their twins."""
+        size = len(step.strokes.annotated)
+        grey = step.images[:size, : self._grey_channels()]
+        with self.network.no_sync() if self.is_ddp else nullcontext():
+            with self._autocast():
+                output = self.network(step.images[:size])
+                targets = [t[:size] for t in step.targets]
+                patches = self.objective.on_patches(output, targets, step.drawn, step.strokes, grey)
+            self._backward(patches.loss)
+        with self._autocast():
+            output = self.network(step.images[size:])
+            twins = self.objective.on_twins(output, [t[size:] for t in step.targets], patches, step.drawn)
+        self._backward(twins.loss)
+        return self.objective.whole(patches, twins)
 
     def _autocast(self) -> Any:
         return autocast("cuda") if self.device.type == "cuda" else dummy_context()
 
-    def _grey_values(self, data: Tensor) -> Tensor:
-        """The image among the network's input channels; a cascade's others are the previous stage's segmentation."""
-        names = "modality" if "modality" in self.dataset_json else "channel_names"  # nnU-Net knows both
-        return data[:, : len(self.dataset_json[names])]
-
-    def _step_in_one_pass(self, data: Tensor, target: list[Tensor], mix: Mix, strokes: Strokes) -> StepResult:
-        """Gradients of a step from one forward of patches and twins together."""
-        with self._autocast():
-            grey = self._grey_values(data)
-            result = self.objective(self.network(data), target, mix, self.progress, self.rng, strokes, grey)
-        self._backward(result.loss)
-        return result
-
-    def _step_in_two_passes(self, data: Tensor, target: list[Tensor], mix: Mix, strokes: Strokes) -> StepResult:
-        """The same gradients with less memory: first the patches, then their twins."""
-        size = len(strokes.annotated)
-        with self.network.no_sync() if self.is_ddp else nullcontext():
-            with self._autocast():
-                patches = self.objective.on_patches(
-                    self.network(data[:size]),
-                    [t[:size] for t in target],
-                    mix,
-                    self.progress,
-                    self.rng,
-                    strokes,
-                    self._grey_values(data[:size]),
-                )
-            self._backward(patches.loss)
-        with self._autocast():
-            twins = self.objective.on_twins(
-                self.network(data[size:]), [t[size:] for t in target], patches, self.progress
-            )
-        self._backward(twins.loss)
-        return self.objective.whole(patches, twins)
-
-    def _enqueue(self, result: StepResult) -> None:
-        vectors, valid = result.queue_vectors, result.queue_valid
-        if self.is_ddp:  # ranks agree on whether to come here: their gradients are the same
+    def _enqueue(self, result: StepResult, finite: Tensor) -> None:
+        vectors, valid = result.queue_vectors, result.queue_valid & finite
+        if self.is_ddp:
             vectors, valid = gather_for_queue(vectors, valid, self.configuration_manager.batch_size)
         self.queue.enqueue(vectors, valid)
 
     def _backward(self, loss: Tensor) -> None:
         (loss if self.grad_scaler is None else self.grad_scaler.scale(loss)).backward()
 
-    def _update_weights(self) -> bool:
-        """Optimiser step; False, with the weights left alone, where the gradient is not finite."""
-        parameters = self.network.parameters()
-        if self.grad_scaler is None:
-            finite = bool(torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM).isfinite())
-            if finite:
-                self.optimizer.step()
-            return finite
-        self.grad_scaler.unscale_(self.optimizer)
-        finite = bool(torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM).isfinite())
-        self.grad_scaler.step(self.optimizer)
-        self.grad_scaler.update()
+    def _update_weights(self) -> Tensor:
+        """Optimiser step; a Boolean scalar, False, with the weights left alone, where the gradient is not finite."""
+        if self.grad_scaler is not None:
+            self.grad_scaler.unscale_(self.optimizer)
+        finite = torch.nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT_NORM).isfinite()
+        if self.grad_scaler is not None:
+            self.grad_scaler.step(self.optimizer)  # which looks for itself
+            self.grad_scaler.update()
+        elif finite:
+            self.optimizer.step()
         return finite
 
     def _to_host(self, result: StepResult) -> dict:

@@ -88,9 +88,9 @@ def draw_mix(
     return Mix(torch.from_numpy(partners), torch.from_numpy(boxes), tuple(int(s) for s in size))
 
 
-def nearest_source(full: int, scaled: int) -> np.ndarray:
+def nearest_source(full: int, scaled: int, device: torch.device | None = None) -> Tensor:
     """(scaled,) int64 index along a full axis that each place of a coarser one reads by ``nearest-exact`` sampling."""
-    return ((2 * np.arange(scaled) + 1) * full) // (2 * scaled)
+    return ((2 * torch.arange(scaled, device=device) + 1) * full) // (2 * scaled)
 
 
 def sample_nearest(values: Tensor, grid: Sequence[int]) -> Tensor:
@@ -100,9 +100,18 @@ def sample_nearest(values: Tensor, grid: Sequence[int]) -> Tensor:
     """
     for axis, size in enumerate(grid, start=2):
         if values.shape[axis] != size:
-            index = torch.from_numpy(nearest_source(values.shape[axis], size)).to(values.device, non_blocking=True)
-            values = values.index_select(axis, index)
+            values = values.index_select(axis, nearest_source(values.shape[axis], size, values.device))
     return values
+
+
+def inside_boxes(boxes: Tensor, grid: Sequence[int]) -> Tensor:
+    """(K, *grid) bool; which voxels lie in each of the boxes (K, dim, 2), see ``Mix``."""
+    inside = torch.ones((len(boxes), *[1] * len(grid)), dtype=torch.bool, device=boxes.device)
+    for axis, size in enumerate(grid):
+        place = torch.arange(size, device=boxes.device)
+        within = (place >= boxes[:, axis, :1]) & (place < boxes[:, axis, 1:])
+        inside = inside & within.view([len(boxes), *(size if a == axis else 1 for a in range(len(grid)))])
+    return inside
 
 
 def scale_box(box: Sequence[tuple[int, int]], full: Sequence[int], scaled: Sequence[int]) -> list[tuple[int, int]]:
@@ -122,7 +131,7 @@ def scale_box(box: Sequence[tuple[int, int]], full: Sequence[int], scaled: Seque
     """
     corners = []
     for (lower, upper), n_full, n_scaled in zip(box, full, scaled, strict=True):
-        first, last = np.searchsorted(nearest_source(n_full, n_scaled), [lower, upper])
+        first, last = np.searchsorted(nearest_source(n_full, n_scaled).numpy(), [lower, upper])
         corners.append((int(first), int(last)))
     return corners
 

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from dynamic_network_architectures.building_blocks.helper import get_matching_convtransp
-from monai.networks.nets.swin_unetr import BasicLayer
+from monai.networks.nets.swin_unetr import BasicLayer, SwinTransformerBlock
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 def _ceil_multiple(value: float, multiple: int) -> int:
     return max(multiple, multiple * round(value / multiple))
+
+
+class _RecomputedBlock(SwinTransformerBlock):
+    """A Swin block that keeps nothing of what is inside it for the backward pass, but computes it again.
+
+    MONAI's own recomputing includes the drop path, whose random numbers it has to restore, which a CUDA graph cannot.
+    """
+
+    def forward(self, x: Tensor, mask_matrix: Tensor | None) -> Tensor:
+        x = x + self.drop_path(_recomputed(self.forward_part1, x, mask_matrix))
+        return x + self.drop_path(_recomputed(self._perceptron, x))
+
+    def _perceptron(self, x: Tensor) -> Tensor:
+        out: Tensor = self.mlp(self.norm2(x))
+        return out
+
+
+def _recomputed(part: Callable[..., Tensor], *args: Tensor | None) -> Tensor:
+    out: Tensor = checkpoint(part, *args, use_reentrant=False, preserve_rng_state=False)
+    return out
 
 
 class SwinDecoder(nn.Module):
@@ -67,7 +88,11 @@ class SwinDecoder(nn.Module):
             if total[stage].max() < attention_stride:
                 return nn.LeakyReLU(inplace=True)  # the planned networks' own, and cheaper than GELU
             heads, window = width // head_dimension, (window_size,) * dim
-            return BasicLayer(width, depth, heads, window, [drop_path] * depth, qkv_bias=True, use_checkpoint=recompute)
+            layer = BasicLayer(width, depth, heads, window, [drop_path] * depth, qkv_bias=True)
+            if recompute:
+                for block in layer.blocks:
+                    block.__class__ = _RecomputedBlock  # BasicLayer makes blocks of a fixed class
+            return layer
 
         bottom = len(strides) - 1
         self.lateral = nn.ModuleList()

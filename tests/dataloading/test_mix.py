@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnunetv2_pclmix.config import config_from_plans
-from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix, draw_mix, images_of_a_step, sample_nearest, scale_box
+from nnunetv2_pclmix.dataloading.mix import (
+    Mix,
+    apply_mix,
+    draw_mix,
+    images_of_a_step,
+    inside_boxes,
+    sample_nearest,
+    scale_box,
+)
 from tests import oracles
 
 
@@ -154,3 +162,12 @@ def test_sampling_is_nearest_exact_interpolation(full, data):
     expected = F.interpolate(values, scaled, mode="nearest-exact")
     assert torch.equal(sample_nearest(values, scaled), expected)
     assert torch.equal(sample_nearest(values.short(), scaled), expected.short())
+
+
+@pytest.mark.parametrize("grid", [(7, 5), (4, 6, 5)])
+def test_inside_boxes_is_where_the_mix_shows_the_first_partner(grid):
+    for fraction in (0.0, 0.2, 1.0):
+        mix = draw_mix(4, grid, fraction, np.random.default_rng(3), 3)
+        values = torch.stack([torch.ones(1, *grid)] * 4)
+        expected = apply_mix(values, mix, torch.zeros_like(values))[:, 0].bool()
+        assert torch.equal(inside_boxes(mix.boxes, grid), expected)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from nnunetv2_pclmix.closed_world import grow_from_seeds
 from nnunetv2_pclmix.config import PCLMixConfig
+from nnunetv2_pclmix.cuda_graph import GraphedStep
 from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.objective import TERMS
+from nnunetv2_pclmix.training_step import StepInput, TrainingStep
 from tests.network.test_dual_decoder import _unet
-from tests.step import CLASSES, GRIDS, Step
+from tests.step import CLASSES, GRIDS, PATCHES, Step
 
 pytestmark = pytest.mark.gpu
 
@@ -96,3 +99,37 @@ def test_a_compiled_objective_agrees_with_eager(cuda, preset, dim):
         assert b == pytest.approx(a, rel=1e-3, abs=1e-5), name
     for a, b in zip(eager.network.parameters(), compiled.network.parameters(), strict=True):
         assert a.grad is None or torch.allclose(a.grad, b.grad, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("preset", ["default", "published"])
+def test_a_captured_step_is_the_ordinary_one(cuda, preset, dim, compiles):
+    """Other images, boxes, coins, weights and rows of the queue in every step; half precision, nothing at random."""
+    torch._dynamo.reset()
+    ordinary, captured = (Step(cuda, torch.float32, dim, preset=preset) for _ in range(2))
+    if compiles:
+        captured.objective.compile()
+    said: list[str] = []
+    plain = TrainingStep(ordinary.network, ordinary.objective, 1)
+    graphed = GraphedStep(lambda: TrainingStep(captured.network, captured.objective, 1), said.append)
+    for n, progress in enumerate((0.05, 0.06, 0.07, 0.5, 0.6, 0.7, 0.8)):
+        results = []
+        for step, run in ((ordinary, plain), (captured, graphed)):
+            rng = np.random.default_rng(n)
+            mix = step.mix._replace(boxes=(step.mix.boxes - n).clamp(min=0))
+            drawn = step.objective.draw(mix, PATCHES, progress, rng).to(cuda)
+            step.network.zero_grad(set_to_none=True)
+            result = run(StepInput(step.images.roll(n, 0), step.targets, drawn, step.strokes))
+            (1024 * result.loss).backward()
+            step.queue.enqueue(result.queue_vectors, result.queue_valid)
+            results.append(result)
+        for name, a, b in zip(TERMS, *(result.terms.tolist() for result in results), strict=True):
+            assert b == pytest.approx(a, rel=1e-2, abs=1e-3), (n, name)
+        for (name, a), b in zip(ordinary.network.named_parameters(), captured.network.parameters(), strict=True):
+            assert (a.grad is None) == (b.grad is None), name
+            if a.grad is not None:
+                assert (a.grad - b.grad).norm() <= 0.02 * a.grad.norm() + 1e-3, (n, name)
+        assert torch.equal(ordinary.queue.written, captured.queue.written)
+        assert torch.allclose(ordinary.queue.features, captured.queue.features, atol=2e-2)
+    assert said == []

@@ -23,6 +23,7 @@ def test_train_continue_and_validate(make_trainer, cuda, monkeypatch, pclmix):
     trainer.run_training()
     log = trainer.logger.local_logger.my_fantastic_logging
     assert all(math.isfinite(v) for name in TERMS for v in log[f"pclmix_{name}"])
+    assert "CUDA graph" not in Path(trainer.log_file).read_text()  # said where a step cannot be captured
     assert trainer.queue.features.is_cuda
     assert trainer.queue.written.min() > 0
     trainer.perform_actual_validation()
@@ -44,6 +45,7 @@ def test_a_compiled_training_ends_and_its_checkpoint_is_a_plain_networks(make_tr
     trainer = make_trainer(epochs=1, iterations=3, device=cuda)
     trainer.run_training()
     assert isinstance(trainer.network, torch._dynamo.OptimizedModule)
+    assert "CUDA graph" not in Path(trainer.log_file).read_text()
     weights = torch.load(Path(trainer.output_folder) / "checkpoint_final.pth", weights_only=False)["network_weights"]
     stock = nnUNetTrainer.build_network_architecture(
         trainer.plans_manager, trainer.configuration_manager, 1, 4, enable_deep_supervision=False

@@ -75,7 +75,7 @@ def test_a_step_of_training_and_one_of_validation(make_trainer, kind, preset):
         assert patches + twins == max(plan.batch_size, 3)
     structures = plan.classes - 1
     assert batch["data"].shape == (patches + twins, plan.channels + structures * plan.cascade, *plan.patch_size)
-    assert trainer._grey_values(batch["data"]).shape[1] == plan.channels
+    assert trainer._grey_channels() == plan.channels
     assert list(trainer.objective.spacing) == list(trainer.configuration_manager.spacing)
     target = batch["target"] if trainer.enable_deep_supervision else [batch["target"]]
     assert target[0].shape == (patches + twins, 1, *plan.patch_size)

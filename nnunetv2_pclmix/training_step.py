@@ -1,0 +1,49 @@
+"""One pass of a step's images through network and objective, as a function of tensors."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nnunetv2_pclmix.closed_world import Strokes
+from nnunetv2_pclmix.objective import Drawn, PCLMixObjective, StepResult
+
+
+class StepInput(NamedTuple):
+    """What a step is computed from, on one device.
+
+    Attributes:
+        images: (B + K, channels, *grid) patches and their twins.
+        targets: (B + K, 1, *grid) scribbles per deep-supervision scale, full resolution first.
+        drawn: what was drawn for the step.
+        strokes: what is known of the images that the patches are from.
+    """
+
+    images: Tensor
+    targets: list[Tensor]
+    drawn: Drawn
+    strokes: Strokes
+
+
+class TrainingStep(nn.Module):
+    """Forward pass and objective.
+
+    Args:
+        network: the training network.
+        objective: what it is trained for.
+        grey_channels: how many of the input channels are images; those of a cascade's previous stage come after them.
+    """
+
+    def __init__(self, network: nn.Module, objective: PCLMixObjective, grey_channels: int) -> None:
+        super().__init__()
+        self.network, self.objective, self.grey_channels = network, objective, grey_channels
+
+    def forward(self, step: StepInput) -> StepResult:
+        """Loss and what goes with it; half precision on CUDA, as nnU-Net trains."""
+        with torch.autocast("cuda") if step.images.is_cuda else nullcontext():
+            output = self.network(step.images)
+            grey = step.images[:, : self.grey_channels]
+            return self.objective.of_drawn(output, step.targets, step.drawn, step.strokes, grey)
