@@ -4,9 +4,9 @@
         [--device cpu] [--threads 1] [--compile]
 
 Synthetic images with one labelled voxel in a hundred, plain 2D U-Net, float32 on the CPU, autocast on CUDA. Prints a
-Markdown table; medians of interleaved repeats, so that a busy machine slows both sides alike. With ``--compile`` on
-CUDA the step is also a CUDA graph, as in the trainer. On CUDA also the memory that each step takes at most, with
-weights, gradients and momentum of its network.
+Markdown table; medians of interleaved repeats, so that a busy machine slows both sides alike. On CUDA the step is
+a CUDA graph, as in the trainer, and the memory that each step takes at most is measured, with weights, gradients and
+momentum of its network.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     def make_step() -> TrainingStep:
         return TrainingStep(training, objective, images.shape[1])
 
-    one_pass = GraphedStep(make_step, print) if args.compile and device.type == "cuda" else make_step()
+    one_pass = GraphedStep(make_step, print) if device.type == "cuda" else make_step()
 
     def dual_step() -> None:
         drawn = objective.draw(mix, patches, 0.5, rng).to(device)
@@ -183,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     floor = _multiply_adds(lambda: dual(one)) / _multiply_adds(lambda: stock(one))
     steps = {"stock": stock_step, "step": dual_step}
     parts: dict[str, Callable[[], object]] = {"contrast": contrast, "pseudo": pseudo_labels}
-    if args.compile and device.type == "cuda":
+    if device.type == "cuda":
         parts = {name: captured(call) for name, call in parts.items()}
     peaks = {name: _peak_bytes(call, networks[name]) for name, call in steps.items()} if device.type == "cuda" else {}
     seconds = interleaved({**steps, **parts}, args.repeats, device)
