@@ -36,8 +36,8 @@ from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
 from nnunetv2_pclmix.losses.supervised import PartialDiceCELoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.build import add_training_parts
-from nnunetv2_pclmix.objective import PCLMixObjective
-from nnunetv2_pclmix.training_step import StepInput, TrainingStep
+from nnunetv2_pclmix.objective import PCLMixObjective, StepResult
+from nnunetv2_pclmix.training_step import StepInput, one_pass
 
 CLASSES, IGNORE = 4, 4
 
@@ -149,19 +149,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         return torch.autocast(device.type, enabled=device.type == "cuda")
 
     def stock_step() -> None:
+        stock.zero_grad(set_to_none=True)
         with autocast():
             value = loss(plain(images), targets)
         value.backward()
 
-    def make_step() -> TrainingStep:
-        return TrainingStep(training, objective, images.shape[1])
+    def gradients(step: StepInput) -> StepResult:
+        result = one_pass(training, objective, step, images.shape[1])
+        result.loss.backward()
+        return result
 
-    one_pass = GraphedStep(make_step, print) if device.type == "cuda" else make_step()
+    run = GraphedStep(gradients, dual.parameters(), print) if device.type == "cuda" else gradients
 
     def dual_step() -> None:
         drawn = objective.draw(mix, patches, 0.5, rng).to(device)
-        result = one_pass(StepInput(images, targets, drawn, strokes))
-        result.loss.backward()
+        dual.zero_grad(set_to_none=True)
+        result = run(StepInput(images, targets, drawn, strokes))
         queue.enqueue(result.queue_vectors, result.queue_valid)
 
     with torch.no_grad(), autocast():

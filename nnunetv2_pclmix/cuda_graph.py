@@ -2,61 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, cast
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.cuda import make_graphed_callables
-from torch.utils import _pytree as pytree  # what make_graphed_callables itself takes its arguments apart with
+from torch.utils import _pytree as pytree  # torch's own way to reach the tensors in tuples and lists
 
 from nnunetv2_pclmix.objective import StepResult
 from nnunetv2_pclmix.training_step import StepInput
 
-
-class _Known(NamedTuple):
-    """Shapes of a step's tensors, and its graph once there is one."""
-
-    shapes: tuple
-    step: Callable[[StepInput], StepResult] | None
+Run = Callable[[StepInput], StepResult]
 
 
 class GraphedStep:
-    """Runs a step as a CUDA graph wherever its tensors have the shapes of the step before.
+    """Replays a step as a CUDA graph wherever its tensors have the shapes of the step before.
 
     The first step with other shapes runs as usual, so that everything that is built, compiled or chosen on first use
-    is; the second one is captured. At most one graph is kept, because each holds the memory of a whole step. Where
+    is; the second one is captured. At most one graph is kept, because it holds the memory of a whole step. Where
     capturing fails, steps go on as usual.
 
     Args:
-        make_step: makes the step to capture, a new one each time.
+        run: computes a step and its gradients; the host must not have to wait for the GPU in it, nor copy anything.
+        parameters: what the gradients are of.
         say: told, in words, where a step cannot be captured.
     """
 
-    def __init__(self, make_step: Callable[[], nn.Module], say: Callable[[str], object]) -> None:
-        self._make_step, self._say = make_step, say
-        self._plain = make_step()
-        self._known = _Known((), None)
+    def __init__(self, run: Run, parameters: Iterable[nn.Parameter], say: Callable[[str], object]) -> None:
+        self._run, self._parameters, self._say = run, list(parameters), say
+        self._shapes: list[tuple[torch.Size, torch.dtype]] = []
+        self._replay: Run | None = None
         self._failed = False
 
     def __call__(self, step: StepInput) -> StepResult:
-        shapes = tuple((t.shape, t.dtype) for t in pytree.arg_tree_leaves(step))
-        if self._failed or shapes != self._known.shapes:
-            self._known = _Known(shapes, None)
-            return self._plain(step)
-        if self._known.step is None:
+        shapes = [(each.shape, each.dtype) for each in pytree.tree_leaves(step)]
+        if self._failed or shapes != self._shapes:
+            self._shapes, self._replay = shapes, None
+            return self._run(step)
+        if self._replay is None:
             try:
-                self._known = _Known(shapes, self._captured(step))
+                self._replay = capture(self._run, self._parameters, step)
             except RuntimeError as error:
                 self._failed = True
                 self._say(f"a step could not be made a CUDA graph, which costs time and nothing else: {error}")
-                return self._plain(step)
-        assert self._known.step is not None
-        loss, *rest = self._known.step(step)
-        return StepResult(loss, *(each.detach() for each in rest))
+                for parameter in self._parameters:
+                    parameter.grad = None
+                return self._run(step)
+        return self._replay(step)
 
-    def _captured(self, step: StepInput) -> Callable[[StepInput], StepResult]:
-        torch.cuda.empty_cache()  # the graph has memory of its own
-        sample = pytree.tree_map(Tensor.clone, step)  # where each step's tensors will be copied to
-        captured = make_graphed_callables(self._make_step(), (sample,), allow_unused_input=True)
-        return cast(Callable[[StepInput], StepResult], captured)
+
+def capture(run: Run, parameters: Iterable[nn.Parameter], step: StepInput) -> Run:
+    """Capture a step and its gradients.
+
+    Args:
+        run: see ``GraphedStep``.
+        parameters: whose gradients are not there yet.
+        step: an example.
+
+    Returns:
+        What replays the step on other tensors of the same shapes. Its result and gradients live in the graph's memory,
+        until the next replay.
+
+    Raises:
+        RuntimeError: where something in the step cannot be captured, or memory is short.
+    """
+    inputs: StepInput = pytree.tree_map(Tensor.clone, step)
+    parameters = list(parameters)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        run(inputs)  # what libraries keep for each stream is made outside of the graph
+    torch.cuda.current_stream().wait_stream(stream)
+    for parameter in parameters:
+        parameter.grad = None  # the graph makes its own
+    graph = torch.cuda.CUDAGraph()
+    # thread_local, because nnU-Net's loader pins memory in a thread of its own meanwhile
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        captured = run(inputs)
+    result = StepResult(*(each.detach() for each in captured))
+    gradients = [parameter.grad for parameter in parameters]
+
+    def replay(step: StepInput) -> StepResult:
+        for here, given in zip(pytree.tree_leaves(inputs), pytree.tree_leaves(step), strict=True):
+            here.copy_(given, non_blocking=True)
+        graph.replay()
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return result
+
+    return replay

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.network.dual_decoder import DualDecoderUNet
 from nnunetv2_pclmix.objective import TERMS, PCLMixObjective, StepResult, term_weights
 from nnunetv2_pclmix.training_state import capture_random_state, restore_random_state, seed_everything
-from nnunetv2_pclmix.training_step import StepInput, TrainingStep
+from nnunetv2_pclmix.training_step import StepInput, one_pass
 
 MAX_GRADIENT_NORM = 12.0  # nnU-Net's
 
@@ -85,6 +86,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         self.rng = np.random.default_rng(self.config.seed)
         self.queue: MemoryQueue
         self.objective: PCLMixObjective
+        self._gradients: Callable[[StepInput], StepResult]
         self._restored: dict[str, Any] | None = None
         self._step_in_epoch = 0
 
@@ -114,12 +116,13 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             self.queue,
             self.configuration_manager.spacing,
         )
-        self._one_pass: Callable[[StepInput], StepResult] = self._make_step()
+        self._gradients = self._step_in_two_passes if self._two_passes else self._step_in_one_pass
         if not self.is_ddp:
             if self._do_i_compile():
                 self.objective.compile()
-            if self.device.type == "cuda" and self.config.cuda_graph:
-                self._one_pass = GraphedStep(self._make_step, lambda why: self.print_to_log_file(f"PCLMix: {why}"))
+            if self.device.type == "cuda" and self.config.cuda_graph and not self._two_passes:
+                say = partial(self.print_to_log_file, "PCLMix:")
+                self._gradients = GraphedStep(self._step_in_one_pass, self.network.parameters(), say)
         self._register_log_keys()
         self.print_to_log_file(f"PCLMix: {self.config}")
         self.print_to_log_file(
@@ -127,9 +130,6 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             f"(the plans' batch size is {self.configuration_manager.batch_size}), "
             f"{'one after the other' if self._two_passes else 'together'} through the network"
         )
-
-    def _make_step(self) -> TrainingStep:
-        return TrainingStep(self.network, self.objective, self._grey_channels())
 
     def _build_training_network(
         self,
@@ -298,8 +298,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         target = batch["target"] if isinstance(batch["target"], list) else [batch["target"]]
         target = [t.to(self.device, non_blocking=True) for t in target]
         self.optimizer.zero_grad(set_to_none=True)
-        step = self._step_in_two_passes if self._two_passes else self._step_in_one_pass
-        result = step(StepInput(data, target, drawn.to(self.device), strokes.to(self.device)))
+        result = self._gradients(StepInput(data, target, drawn.to(self.device), strokes.to(self.device)))
         self._enqueue(result, self._update_weights())
         self._step_in_epoch += 1
         return self._to_host(result)
@@ -311,7 +310,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
 
     def _step_in_one_pass(self, step: StepInput) -> StepResult:
         """Gradients of a step from one forward of patches and twins together."""
-        result = self._one_pass(step)
+        result = one_pass(self.network, self.objective, step, self._grey_channels())
         self._backward(result.loss)
         return result
 

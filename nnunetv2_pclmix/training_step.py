@@ -28,22 +28,18 @@ class StepInput(NamedTuple):
     strokes: Strokes
 
 
-class TrainingStep(nn.Module):
-    """Forward pass and objective.
+def one_pass(network: nn.Module, objective: PCLMixObjective, step: StepInput, grey_channels: int) -> StepResult:
+    """Forward pass of patches and twins together, and the objective; half precision on CUDA, as nnU-Net trains.
 
     Args:
         network: the training network.
         objective: what it is trained for.
+        step: the batch.
         grey_channels: how many of the input channels are images; those of a cascade's previous stage come after them.
+
+    Returns:
+        The loss and what goes with it.
     """
-
-    def __init__(self, network: nn.Module, objective: PCLMixObjective, grey_channels: int) -> None:
-        super().__init__()
-        self.network, self.objective, self.grey_channels = network, objective, grey_channels
-
-    def forward(self, step: StepInput) -> StepResult:
-        """Loss and what goes with it; half precision on CUDA, as nnU-Net trains."""
-        with torch.autocast("cuda") if step.images.is_cuda else nullcontext():
-            output = self.network(step.images)
-            grey = step.images[:, : self.grey_channels]
-            return self.objective.of_drawn(output, step.targets, step.drawn, step.strokes, grey)
+    with torch.autocast("cuda") if step.images.is_cuda else nullcontext():
+        output = network(step.images)
+        return objective.of_drawn(output, step.targets, step.drawn, step.strokes, step.images[:, :grey_channels])

@@ -1,8 +1,8 @@
 """When a step is captured, and what happens where it cannot be; capturing itself needs a GPU (``tests/gpu``)."""
 
 import numpy as np
+import pytest
 import torch
-from torch import nn
 
 from nnunetv2_pclmix import cuda_graph
 from nnunetv2_pclmix.cuda_graph import GraphedStep
@@ -11,15 +11,9 @@ from nnunetv2_pclmix.training_step import StepInput
 from tests.step import PATCHES, Step
 
 
-class _Counted(nn.Module):
-    made = 0
-
-    def __init__(self) -> None:
-        super().__init__()
-        _Counted.made += 1
-
-    def forward(self, step: StepInput) -> StepResult:
-        return StepResult(step.images.sum(), *[step.images.mean().requires_grad_()] * 5)
+@pytest.fixture
+def step() -> Step:
+    return Step(torch.device("cpu"), torch.float32)
 
 
 def _input(step: Step, progress: float) -> StepInput:
@@ -27,45 +21,47 @@ def _input(step: Step, progress: float) -> StepInput:
     return StepInput(step.images, step.targets, drawn, step.strokes)
 
 
-def _capture(monkeypatch, capture):
-    captured = []
-
-    def make_graphed_callables(step, sample, **options):
-        assert options == {"allow_unused_input": True}  # nnU-Net's coarsest scale gets no gradient
-        captured.append(sample[0])
-        return capture(step)
-
-    monkeypatch.setattr(cuda_graph, "make_graphed_callables", make_graphed_callables)
-    return captured
+def _result(step: StepInput) -> StepResult:
+    return StepResult(step.images.sum(), *[step.images.mean()] * 5)
 
 
-def test_the_second_step_of_the_same_shapes_is_captured(monkeypatch):
-    captured = _capture(monkeypatch, lambda step: step)
-    step, said = Step(torch.device("cpu"), torch.float32), []
-    run = GraphedStep(_Counted, said.append)
-    counts = []
+def test_the_second_step_of_the_same_shapes_is_captured(monkeypatch, step):
+    done = []
+
+    def run(batch):
+        done.append("run")
+        return _result(batch)
+
+    def capture(run, parameters, batch):
+        assert parameters == list(step.network.parameters())
+        done.append(f"capture {len(batch.drawn.own)}")
+        return lambda batch: done.append("replay") or _result(batch)
+
+    monkeypatch.setattr(cuda_graph, "capture", capture)
+    graphed = GraphedStep(run, step.network.parameters(), pytest.fail)
     for progress in (0.0, 0.05, 0.06, 0.5, 0.6, 0.7):  # from 0.1 on patches learn from pseudo-labels, too
-        result = run(_input(step, progress))
-        counts.append(len(captured))
-        assert torch.equal(result.loss.detach(), step.images.sum())
-    assert counts == [0, 1, 1, 1, 2, 2]
-    assert not any(each.requires_grad for each in result[1:])
-    assert captured[0].images is not step.images
-    assert torch.equal(captured[0].images, step.images)
-    assert len(captured[0].drawn.own) == 0
-    assert len(captured[1].drawn.own) == PATCHES
-    assert said == []
+        assert torch.equal(graphed(_input(step, progress)).loss, step.images.sum())
+    assert done == ["run", "capture 0", "replay", "replay", "run", f"capture {PATCHES}", "replay", "replay"]
 
 
-def test_a_step_that_cannot_be_captured_runs_as_usual(monkeypatch):
-    def fails(step):
+def test_a_step_that_cannot_be_captured_runs_as_usual(monkeypatch, step):
+    tried, said = [], []
+
+    def capture(run, parameters, batch):
+        tried.append(run(batch))
         raise RuntimeError("out of memory")
 
-    captured = _capture(monkeypatch, fails)
-    step, said = Step(torch.device("cpu"), torch.float32), []
-    run = GraphedStep(_Counted, said.append)
+    def run(batch):
+        assert all(parameter.grad is None for parameter in step.network.parameters())
+        for parameter in step.network.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        return _result(batch)
+
+    monkeypatch.setattr(cuda_graph, "capture", capture)
+    graphed = GraphedStep(run, step.network.parameters(), said.append)
     for _ in range(4):
-        assert torch.equal(run(_input(step, 0.5)).loss.detach(), step.images.sum())
-    assert len(captured) == 1
+        step.network.zero_grad()
+        assert torch.equal(graphed(_input(step, 0.5)).loss, step.images.sum())
+    assert len(tried) == 1
     assert len(said) == 1
     assert "out of memory" in said[0]

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 
+import numpy as np
 import pytest
 import torch
 from torch._dynamo.utils import counters
@@ -9,7 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nnunetv2_pclmix import closed_world
 from nnunetv2_pclmix.objective import TERMS
-from tests.step import Step
+from nnunetv2_pclmix.training_step import StepInput, one_pass
+from tests.step import PATCHES, Step
 
 
 class _NoWaiting(TorchDispatchMode):
@@ -24,6 +26,29 @@ class _NoWaiting(TorchDispatchMode):
         if name == "_to_copy" and kwargs.get("device") is not None and tensors[0].device != kwargs["device"]:
             assert kwargs.get("non_blocking"), "a copy to the device that blocks"
         return func(*args, **kwargs)
+
+
+class _NoCopying(TorchDispatchMode):
+    """Refuses copies from one device to another, which a CUDA graph would repeat from memory long freed."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        tensors = [a for a in (*args, out) if isinstance(a, torch.Tensor) and a.ndim]
+        assert len({tensor.device.type for tensor in tensors}) < 2, f"{func} copies to another device"
+        return out
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("preset", ["default", "published"])
+def test_a_step_copies_nothing_to_the_device_after_what_is_drawn(monkeypatch, preset, dim):
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # there is none for such tensors
+    step, device = Step(torch.device("meta"), torch.float32, dim, preset=preset), torch.device("meta")
+    drawn = step.objective.draw(step.mix, PATCHES, 0.5, np.random.default_rng(0)).to(device)
+    with _NoCopying():
+        result = one_pass(step.network, step.objective, StepInput(step.images, step.targets, drawn, step.strokes), 1)
+        result.loss.backward()
+        with pytest.raises(AssertionError, match="copies to another device"):
+            step.mix.boxes.to(device)
 
 
 @pytest.mark.parametrize("dim", [2, 3])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from nnunetv2_pclmix.closed_world import grow_from_seeds
 from nnunetv2_pclmix.config import PCLMixConfig
 from nnunetv2_pclmix.cuda_graph import GraphedStep
 from nnunetv2_pclmix.network.build import add_training_parts
-from nnunetv2_pclmix.objective import TERMS
-from nnunetv2_pclmix.training_step import StepInput, TrainingStep
+from nnunetv2_pclmix.objective import TERMS, StepResult
+from nnunetv2_pclmix.training_step import StepInput, one_pass
 from tests.network.test_dual_decoder import _unet
 from tests.step import CLASSES, GRIDS, PATCHES, Step
 
@@ -111,8 +112,14 @@ def test_a_captured_step_is_the_ordinary_one(cuda, preset, dim, compiles):
     if compiles:
         captured.objective.compile()
     said: list[str] = []
-    plain = TrainingStep(ordinary.network, ordinary.objective, 1)
-    graphed = GraphedStep(lambda: TrainingStep(captured.network, captured.objective, 1), said.append)
+
+    def gradients(step: Step, batch: StepInput) -> StepResult:
+        result = one_pass(step.network, step.objective, batch, 1)
+        (1024 * result.loss).backward()
+        return result
+
+    plain = partial(gradients, ordinary)
+    graphed = GraphedStep(partial(gradients, captured), captured.network.parameters(), said.append)
     for n, progress in enumerate((0.05, 0.06, 0.07, 0.5, 0.6, 0.7, 0.8)):
         results = []
         for step, run in ((ordinary, plain), (captured, graphed)):
@@ -121,7 +128,6 @@ def test_a_captured_step_is_the_ordinary_one(cuda, preset, dim, compiles):
             drawn = step.objective.draw(mix, PATCHES, progress, rng).to(cuda)
             step.network.zero_grad(set_to_none=True)
             result = run(StepInput(step.images.roll(n, 0), step.targets, drawn, step.strokes))
-            (1024 * result.loss).backward()
             step.queue.enqueue(result.queue_vectors, result.queue_valid)
             results.append(result)
         for name, a, b in zip(TERMS, *(result.terms.tolist() for result in results), strict=True):
