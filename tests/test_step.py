@@ -5,13 +5,17 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
+from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nnunetv2_pclmix import closed_world
-from nnunetv2_pclmix.objective import TERMS
+from nnunetv2_pclmix.label_space import RegionSpace
+from nnunetv2_pclmix.objective import TERMS, PCLMixObjective
 from nnunetv2_pclmix.training_step import StepInput, one_pass
-from tests.step import PATCHES, Step
+from tests.step import CLASSES, IGNORE, PATCHES, Step
 
 
 class _NoWaiting(TorchDispatchMode):
@@ -38,17 +42,34 @@ class _NoCopying(TorchDispatchMode):
         return out
 
 
+@pytest.mark.parametrize("regions", [False, True])
 @pytest.mark.parametrize("dim", [2, 3])
 @pytest.mark.parametrize("preset", ["default", "published"])
-def test_a_step_copies_nothing_to_the_device_after_what_is_drawn(monkeypatch, preset, dim):
+def test_a_step_copies_nothing_to_the_device_after_what_is_drawn(monkeypatch, preset, dim, regions):
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # there is none for such tensors
-    step, device = Step(torch.device("meta"), torch.float32, dim, preset=preset), torch.device("meta")
-    drawn = step.objective.draw(step.mix, PATCHES, 0.5, np.random.default_rng(0)).to(device)
+    device = torch.device("meta")
+    step = Step(device, torch.float32, dim, preset=preset)
+    objective, strokes = step.objective, step.strokes
+    if regions:
+        space, loss = RegionSpace([(1, 2, 3), (2, 3), 3, 1], [1, 2, 3, 1], CLASSES, IGNORE), _region_loss()
+        every_scale = DeepSupervisionWrapper(loss, (0.6, 0.3, 0.1))
+        objective = PCLMixObjective(objective.config, space.to(device), every_scale, loss, step.queue)
+        strokes = strokes._replace(present=torch.ones(PATCHES, 4, dtype=torch.bool, device=device))
+    drawn = objective.draw(step.mix, PATCHES, 0.5, np.random.default_rng(0)).to(device)
     with _NoCopying():
-        result = one_pass(step.network, step.objective, StepInput(step.images, step.targets, drawn, step.strokes), 1)
-        result.loss.backward()
+        one_pass(step.network, objective, StepInput(step.images, step.targets, drawn, strokes), 1).loss.backward()
         with pytest.raises(AssertionError, match="copies to another device"):
             step.mix.boxes.to(device)
+
+
+def _region_loss() -> DC_and_BCE_loss:
+    """nnU-Net's for regions with an ignore label."""
+    return DC_and_BCE_loss(
+        {},
+        {"batch_dice": True, "smooth": 1e-5, "do_bg": True, "ddp": False},
+        use_ignore_label=True,
+        dice_class=MemoryEfficientSoftDiceLoss,
+    )
 
 
 @pytest.mark.parametrize("dim", [2, 3])
