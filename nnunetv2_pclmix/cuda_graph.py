@@ -31,6 +31,7 @@ class GraphedStep:
         self._run, self._parameters, self._say = run, list(parameters), say
         self._shapes: list[tuple[torch.Size, torch.dtype]] = []
         self._replay: Run | None = None
+        self._bytes = 0  # that the graph holds
         self._failed = False
 
     def __call__(self, step: StepInput) -> StepResult:
@@ -39,15 +40,35 @@ class GraphedStep:
             self._shapes, self._replay = shapes, None
             return self._run(step)
         if self._replay is None:
+            torch.cuda.empty_cache()  # the graph has memory of its own
+            before = torch.cuda.memory_reserved()
             try:
                 self._replay = capture(self._run, self._parameters, step)
             except RuntimeError as error:
                 self._failed = True
                 self._say(f"a step could not be made a CUDA graph, which costs time and nothing else: {error}")
-                for parameter in self._parameters:
-                    parameter.grad = None
+                self._drop_gradients()
                 return self._run(step)
+            self._bytes = torch.cuda.memory_reserved() - before
         return self._replay(step)
+
+    def make_room(self) -> None:
+        """Before something else needs memory: give the graph's back unless as much is free anyway.
+
+        The next step is captured again, which takes as long as some steps.
+        """
+        if self._replay is not None and torch.cuda.mem_get_info()[0] < self._bytes:
+            self.release()
+
+    def release(self) -> None:
+        """Give the graph's memory back, gradients included."""
+        self._replay = None
+        self._drop_gradients()
+        torch.cuda.empty_cache()
+
+    def _drop_gradients(self) -> None:
+        for parameter in self._parameters:
+            parameter.grad = None
 
 
 def capture(run: Run, parameters: Iterable[nn.Parameter], step: StepInput) -> Run:

@@ -291,6 +291,16 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         super().on_train_epoch_start()
         self._step_in_epoch = 0
 
+    def on_validation_epoch_start(self) -> None:
+        if isinstance(self._gradients, GraphedStep):
+            self._gradients.make_room()
+        super().on_validation_epoch_start()
+
+    def on_train_end(self) -> None:
+        if isinstance(self._gradients, GraphedStep):
+            self._gradients.release()
+        super().on_train_end()
+
     def train_step(self, batch: dict) -> dict:
         mix, strokes = mix_of_batch(batch), strokes_of_batch(batch)
         drawn = self.objective.draw(mix, len(strokes.annotated), self.progress, self.rng)

@@ -65,3 +65,31 @@ def test_a_step_that_cannot_be_captured_runs_as_usual(monkeypatch, step):
     assert len(tried) == 1
     assert len(said) == 1
     assert "out of memory" in said[0]
+
+
+def test_the_graph_makes_room_where_memory_is_short(monkeypatch, step):
+    captured, reserved = [], iter([100, 150, 100, 150])
+
+    def capture(run, parameters, batch):
+        captured.append(batch)
+        return _with_gradients
+
+    def _with_gradients(batch):
+        for parameter in step.network.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        return _result(batch)
+
+    monkeypatch.setattr(cuda_graph, "capture", capture)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: next(reserved))
+    graphed = GraphedStep(_with_gradients, step.network.parameters(), pytest.fail)
+    graphed.make_room()  # there is no graph yet
+    for free, captures in ((50, 1), (49, 2), (50, 2)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda free=free: (free, 1000))
+        graphed(_input(step, 0.5))
+        graphed(_input(step, 0.5))
+        assert len(captured) == captures - (free < 50)
+        graphed.make_room()
+        graphed(_input(step, 0.5))
+        assert len(captured) == captures
+    graphed.release()
+    assert all(parameter.grad is None for parameter in step.network.parameters())
