@@ -101,3 +101,16 @@ def test_a_compiled_objective_is_compiled_once_and_agrees_with_eager(monkeypatch
     assert all("_grow_by_pooling" in reason for reason in counters["graph_break"])
     for a, b in zip(eager.network.parameters(), compiled.network.parameters(), strict=True):
         assert a.grad is None or torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_the_objective_is_compiled_without_what_stops_on_a_single_twin(monkeypatch):
+    """Seen on a GPU: inductor joins sums over one image with those over several and stops in an assertion."""
+    from torch._inductor import config
+
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda function, **options: asked.append(options) or function)
+    step = Step(torch.device("cpu"), torch.float32)
+    step.objective.compile()
+    assert [options["dynamic"] for options in asked] == [False] * 3
+    expected = {"triton.mix_order_reduction": False} if hasattr(config.triton, "mix_order_reduction") else None
+    assert all(options.get("options") == expected for options in asked)
