@@ -23,13 +23,13 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
-from timing import captured, interleaved, print_table
+from timing import interleaved, print_table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nnunetv2_pclmix.closed_world import Strokes
 from nnunetv2_pclmix.config import config_from_plans
-from nnunetv2_pclmix.cuda_graph import GraphedStep
+from nnunetv2_pclmix.cuda_graph import GraphedStep, record
 from nnunetv2_pclmix.dataloading.mix import draw_mix, images_of_a_step
 from nnunetv2_pclmix.label_space import ClassSpace
 from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
@@ -186,8 +186,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     floor = _multiply_adds(lambda: dual(one)) / _multiply_adds(lambda: stock(one))
     steps = {"stock": stock_step, "step": dual_step}
     parts: dict[str, Callable[[], object]] = {"contrast": contrast, "pseudo": pseudo_labels}
-    if device.type == "cuda":
-        parts = {name: captured(call) for name, call in parts.items()}
+    if device.type == "cuda":  # what they take as parts of a larger graph, without the host's share
+        parts = {name: record(call)[0].replay for name, call in parts.items()}
     peaks = {name: _peak_bytes(call, networks[name]) for name, call in steps.items()} if device.type == "cuda" else {}
     seconds = interleaved({**steps, **parts}, args.repeats, device)
     step = seconds["step"] / seconds["stock"]

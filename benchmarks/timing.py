@@ -28,20 +28,6 @@ def interleaved(calls: Mapping[str, Callable[[], object]], repeats: int, device:
     return {name: statistics.median(values[1:]) for name, values in seconds.items()}
 
 
-def captured(call: Callable[[], object]) -> Callable[[], object]:
-    """The same as a CUDA graph: what it takes the device as part of a larger one, without the host's share."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            call()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        call()
-    return graph.replay
-
-
 def print_table(rows: Sequence[tuple[str, str, float]]) -> None:
     """Print ratios as a Markdown table."""
     print("| what | against | ratio |")

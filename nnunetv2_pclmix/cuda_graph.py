@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from nnunetv2_pclmix.objective import StepResult
 from nnunetv2_pclmix.training_step import StepInput
 
 Run = Callable[[StepInput], StepResult]
+Result = TypeVar("Result")
 
 
 class GraphedStep:
@@ -47,7 +49,7 @@ class GraphedStep:
             except RuntimeError as error:
                 self._failed = True
                 self._say(f"a step could not be made a CUDA graph, which costs time and nothing else: {error}")
-                self._drop_gradients()
+                _drop_gradients(self._parameters)
                 return self._run(step)
             self._bytes = torch.cuda.memory_reserved() - before
         return self._replay(step)
@@ -63,15 +65,16 @@ class GraphedStep:
     def release(self) -> None:
         """Give the graph's memory back, gradients included."""
         self._replay = None
-        self._drop_gradients()
+        _drop_gradients(self._parameters)
         torch.cuda.empty_cache()
 
-    def _drop_gradients(self) -> None:
-        for parameter in self._parameters:
-            parameter.grad = None
+
+def _drop_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    for parameter in parameters:
+        parameter.grad = None
 
 
-def capture(run: Run, parameters: Iterable[nn.Parameter], step: StepInput) -> Run:
+def capture(run: Run, parameters: Sequence[nn.Parameter], step: StepInput) -> Run:
     """Capture a step and its gradients.
 
     Args:
@@ -87,18 +90,8 @@ def capture(run: Run, parameters: Iterable[nn.Parameter], step: StepInput) -> Ru
         RuntimeError: where something in the step cannot be captured, or memory is short.
     """
     inputs: StepInput = pytree.tree_map(Tensor.clone, step)
-    parameters = list(parameters)
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        run(inputs)  # what libraries keep for each stream is made outside of the graph
-    torch.cuda.current_stream().wait_stream(stream)
-    for parameter in parameters:
-        parameter.grad = None  # the graph makes its own
-    graph = torch.cuda.CUDAGraph()
-    # thread_local, because nnU-Net's loader pins memory in a thread of its own meanwhile
-    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-        captured = run(inputs)
+    # the graph makes gradients of its own
+    graph, captured = record(lambda: run(inputs), lambda: _drop_gradients(parameters))
     result = StepResult(*(each.detach() for each in captured))
     gradients = [parameter.grad for parameter in parameters]
 
@@ -111,3 +104,28 @@ def capture(run: Run, parameters: Iterable[nn.Parameter], step: StepInput) -> Ru
         return result
 
     return replay
+
+
+def record(
+    call: Callable[[], Result], between: Callable[[], object] = lambda: None
+) -> tuple[torch.cuda.CUDAGraph, Result]:
+    """Record what a call has a GPU do.
+
+    Args:
+        call: called twice, first as usual, so that what libraries keep for each stream is made outside of the graph.
+        between: called in between.
+
+    Returns:
+        The graph and what the call returned, which lives in the graph's memory.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        call()
+    torch.cuda.current_stream().wait_stream(stream)
+    between()
+    graph = torch.cuda.CUDAGraph()
+    # thread_local, because nnU-Net's loader pins memory in a thread of its own meanwhile
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        result = call()
+    return graph, result

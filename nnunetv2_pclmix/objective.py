@@ -104,6 +104,11 @@ class PseudoLabels(NamedTuple):
     weights: Tensor | None
     islands: Tensor | None
 
+    def numbered(self, numbers: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(n,) numbers as of ``Drawn`` -> (n, *grid) labels and their weights."""
+        weights = None if self.weights is None else self.weights.flatten(0, 1)[numbers]
+        return self.labels.flatten(0, 1)[numbers], weights
+
 
 class PatchResult(NamedTuple):
     """What the patches of a step contribute.
@@ -250,9 +255,8 @@ class PCLMixObjective:
         """
         weight = term_weights(self.config, progress)
         share = patches / (patches + len(mix.boxes))
-        both = {"patches": share, "twins": 1 - share}  # a mean over all images counts the share of each
 
-        def weights(names: Sequence[str], share: float) -> Tensor:
+        def weights(names: Sequence[str], share: float) -> Tensor:  # a mean over all images counts the share of each
             values = [weight[name] * (share if name == "decoder_consistency" else 1) for name in names]
             return torch.tensor(values, dtype=dtype)
 
@@ -262,8 +266,8 @@ class PCLMixObjective:
             own += patches
         inside, outside = mix.partners.unbind(1)
         return Drawn(
-            weights(OF_PATCHES, both["patches"]),
-            weights(OF_TWINS, both["twins"]),
+            weights(OF_PATCHES, share),
+            weights(OF_TWINS, 1 - share),
             torch.tensor(entropy_threshold(progress, self.config.uncertainty_start), dtype=dtype),
             inside if main_inside else inside + patches,
             outside + patches if main_inside else outside,
@@ -308,10 +312,7 @@ class PCLMixObjective:
         certain = drawn.threshold if self.config.mix_consistency_certain_only else None
         pseudo = self.pseudo_labels(main, auxiliary, scribbles, certain, strokes, images)
         pseudo_labels, weights = self.mixed(pseudo, drawn)
-        own = None
-        if len(drawn.own):
-            of_own = None if pseudo.weights is None else pseudo.weights.flatten(0, 1)[drawn.own]
-            own = pseudo.labels.flatten(0, 1)[drawn.own], of_own
+        own = pseudo.numbered(drawn.own) if len(drawn.own) else None
         present = None if strokes is None else strokes.present
         terms = self.terms_of_patches(output.main, auxiliary, targets, pseudo.islands, present, own)
         contrast, vectors, valid = self.contrast(main, auxiliary, output.embedding, scribbles, drawn.threshold)
@@ -488,12 +489,11 @@ class PCLMixObjective:
         computed.
         """
         in_box = inside_boxes(drawn.boxes, pseudo.labels.shape[2:])
-
-        def of_twins(values: Tensor) -> Tensor:
-            values = values.flatten(0, 1)
-            return torch.where(in_box, values[drawn.inside], values[drawn.outside])
-
-        return of_twins(pseudo.labels), None if pseudo.weights is None else of_twins(pseudo.weights)
+        (labels, weights), (others, other_weights) = map(pseudo.numbered, (drawn.inside, drawn.outside))
+        labels = torch.where(in_box, labels, others)
+        if weights is not None and other_weights is not None:
+            weights = torch.where(in_box, weights, other_weights)
+        return labels, weights
 
     def _decoder_consistency(self, main: Tensor, auxiliary: Tensor, probabilities: Sequence[Tensor]) -> Tensor:
         if self.config.decoder_consistency_on_logits:

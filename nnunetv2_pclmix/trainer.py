@@ -18,9 +18,8 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.collate_outputs import collate_outputs
-from nnunetv2.utilities.helpers import dummy_context
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
-from torch import Tensor, autocast, nn
+from torch import Tensor, nn
 from torch import distributed as dist
 from torch._dynamo import OptimizedModule
 
@@ -42,7 +41,7 @@ from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.network.dual_decoder import DualDecoderUNet
 from nnunetv2_pclmix.objective import TERMS, PCLMixObjective, StepResult, term_weights
 from nnunetv2_pclmix.training_state import capture_random_state, restore_random_state, seed_everything
-from nnunetv2_pclmix.training_step import StepInput, one_pass
+from nnunetv2_pclmix.training_step import StepInput, half_precision, one_pass
 
 MAX_GRADIENT_NORM = 12.0  # nnU-Net's
 
@@ -329,19 +328,16 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         size = len(step.strokes.annotated)
         grey = step.images[:size, : self._grey_channels()]
         with self.network.no_sync() if self.is_ddp else nullcontext():
-            with self._autocast():
+            with half_precision(self.device):
                 output = self.network(step.images[:size])
                 targets = [t[:size] for t in step.targets]
                 patches = self.objective.on_patches(output, targets, step.drawn, step.strokes, grey)
             self._backward(patches.loss)
-        with self._autocast():
+        with half_precision(self.device):
             output = self.network(step.images[size:])
             twins = self.objective.on_twins(output, [t[size:] for t in step.targets], patches, step.drawn)
         self._backward(twins.loss)
         return self.objective.whole(patches, twins)
-
-    def _autocast(self) -> Any:
-        return autocast("cuda") if self.device.type == "cuda" else dummy_context()
 
     def _enqueue(self, result: StepResult, finite: Tensor) -> None:
         vectors, valid = result.queue_vectors, result.queue_valid & finite

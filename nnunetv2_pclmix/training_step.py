@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -28,8 +28,13 @@ class StepInput(NamedTuple):
     strokes: Strokes
 
 
+def half_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Half precision on CUDA, as nnU-Net trains; elsewhere as it comes."""
+    return torch.autocast("cuda") if device.type == "cuda" else nullcontext()
+
+
 def one_pass(network: nn.Module, objective: PCLMixObjective, step: StepInput, grey_channels: int) -> StepResult:
-    """Forward pass of patches and twins together, and the objective; half precision on CUDA, as nnU-Net trains.
+    """Forward pass of patches and twins together, and the objective.
 
     Args:
         network: the training network.
@@ -40,6 +45,6 @@ def one_pass(network: nn.Module, objective: PCLMixObjective, step: StepInput, gr
     Returns:
         The loss and what goes with it.
     """
-    with torch.autocast("cuda") if step.images.is_cuda else nullcontext():
+    with half_precision(step.images.device):
         output = network(step.images)
         return objective.of_drawn(output, step.targets, step.drawn, step.strokes, step.images[:, :grey_channels])
