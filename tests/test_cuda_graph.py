@@ -1,5 +1,7 @@
 """When a step is captured, and what happens where it cannot be; capturing itself needs a GPU (``tests/gpu``)."""
 
+from contextlib import contextmanager, nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -93,3 +95,49 @@ def test_the_graph_makes_room_where_memory_is_short(monkeypatch, step):
         assert len(captured) == captures
     graphed.release()
     assert all(parameter.grad is None for parameter in step.network.parameters())
+
+
+def test_what_is_captured_reads_its_own_tensors_and_hands_out_its_own_gradients(monkeypatch, step):
+    """With stand-ins for CUDA: the order of things, and whose memory is used."""
+    parameters, done = list(step.network.parameters()), []
+
+    class Stream:
+        def wait_stream(self, other):
+            done.append("wait")
+
+    class Graph:
+        def replay(self):
+            done.append("replay")
+
+    @contextmanager
+    def graph(graph, stream, capture_error_mode):
+        assert capture_error_mode == "thread_local"  # another thread pins memory meanwhile
+        assert all(parameter.grad is None for parameter in parameters)
+        yield done.append("capture")
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    seen = []
+
+    def run(batch):
+        done.append("run")
+        seen.append(batch)
+        for parameter in parameters[1:]:
+            parameter.grad = torch.full_like(parameter, len(seen))
+        return _result(batch)
+
+    first, second = _input(step, 0.5), _input(step, 0.7)
+    replay = cuda_graph.capture(run, parameters, first)
+    assert done == ["wait", "run", "wait", "capture", "run"]
+    assert seen[0].images is seen[1].images is not first.images
+    step.network.zero_grad()
+    result = replay(second._replace(images=first.images + 1))
+    assert done[-1] == "replay"
+    assert torch.equal(seen[1].images, first.images + 1)
+    assert torch.equal(seen[1].drawn.patch_weights, second.drawn.patch_weights)
+    assert torch.equal(result.loss, first.images.sum())  # what the stand-in captured
+    assert parameters[0].grad is None
+    assert all((parameter.grad == 2).all() for parameter in parameters[1:])
