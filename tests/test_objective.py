@@ -12,7 +12,7 @@ from nnunetv2_pclmix.label_space import ClassSpace, RegionSpace
 from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss, PartialRegionCrossEntropyLoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.dual_decoder import DualOutput
-from nnunetv2_pclmix.objective import TERMS, PCLMixObjective, term_weights
+from nnunetv2_pclmix.objective import TERMS, PCLMixObjective, PseudoLabels, term_weights
 from tests import oracles
 
 B, C, IGNORE, GRID, D = 3, 3, 3, (16, 24), 6
@@ -140,6 +140,18 @@ def test_fewer_twins_than_patches(preset):
     weights = term_weights(_objective(preset).config, 0.5)
     total = sum(weights[name] * value for name, value in zip(TERMS, result.terms.tolist(), strict=True))
     assert result.loss.item() == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize(("coin", "inside", "outside"), [(0.1, 0, 1), (0.9, 1, 0)])
+def test_weights_are_mixed_with_the_labels_they_belong_to(coin, inside, outside):
+    objective, (_, _, mix), rng = _objective("default"), _sample(), np.random.default_rng(4)
+    labels, weights = rng.integers(0, C, (2, B, *GRID)), rng.random((2, B, *GRID))
+    pseudo = PseudoLabels(torch.from_numpy(labels), torch.from_numpy(weights), None)
+    mixed = objective.mixed(pseudo, objective.draw(mix, B, 0.5, _Coin(coin)))
+    for values, found in zip((labels, weights), mixed, strict=True):
+        both = [each[:, None] for each in values]
+        expected = oracles.mix(both[inside], both[outside], mix.partners.numpy(), mix.boxes.numpy())
+        assert np.array_equal(found.numpy(), expected[:, 0])
 
 
 def test_pseudo_labels_carry_no_gradient():
