@@ -55,19 +55,54 @@ def grow_from_seeds(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
     Returns:
         (N, C, *grid) bool.
     """
-    if mask.device.type not in ("cpu", "mps"):  # Apple's GPUs lack some kinds of pooling
+    unwatched = _is_waited_for(mask.device)
+    if unwatched and not torch.compiler.is_compiling():
         return _grow_by_pooling(seeds, mask, steps)
+    grow = _grow_unwatched if unwatched else _grow_watched
+    parts = zip(seeds.split(8, 1), mask.split(8, 1), strict=True)
+    return torch.cat([_unpacked(grow(_packed(s), _packed(m), steps), m.shape[1]) for s, m in parts], 1)
+
+
+def _is_waited_for(device: torch.device) -> bool:
+    """Whether a look at a value means waiting; for Apple's GPUs, too, but they lack some kinds of pooling."""
+    return device.type not in ("cpu", "mps")
+
+
+def _packed(planes: Tensor) -> Tensor:
+    """(N, up to 8, *grid) bool -> (N, 1, *grid) uint8, a bit for each plane: one pass over memory, not several."""
+    return reduce(or_, (plane.view(torch.uint8) << n for n, plane in enumerate(planes.split(1, 1))))
+
+
+def _unpacked(bits: Tensor, planes: int) -> Tensor:
+    """(N, 1, *grid) uint8 -> (N, planes, *grid) bool."""
+    return torch.cat([(bits & (1 << n)).bool() for n in range(planes)], 1)
+
+
+def _grow_once(grown: Tensor, mask: Tensor) -> Tensor:
+    return any_around(grown, [1] * (mask.ndim - 2)) & mask
+
+
+def _grow_watched(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
+    """Until nothing changes any more."""
     grown = seeds & mask
     for step in range(1, steps + 1):
-        before, grown = grown, any_around(grown, [1] * (mask.ndim - 2)) & mask
+        before, grown = grown, _grow_once(grown, mask)
         if step % CHECK_EVERY == 0 and torch.equal(before, grown):
             break
     return grown
 
 
-@torch.compiler.disable  # unrolled, a hundred equal steps take torch.compile a minute
+@torch.compiler.disable(recursive=False)  # a step is compiled, to one kernel; a hundred unrolled ones take a minute
+def _grow_unwatched(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
+    """Without a look at whether anything still changes, for which a GPU would have to be waited for."""
+    grown = seeds & mask
+    for _ in range(steps):
+        grown = _grow_once(grown, mask)
+    return grown
+
+
 def _grow_by_pooling(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
-    """The same for a GPU: two kernels a step, and never a look at whether anything still changes, which would wait."""
+    """The same for a GPU where nothing is compiled: two kernels a step."""
     pool = F.avg_pool2d if mask.ndim == 4 else F.avg_pool3d  # of sums; the maximum would also make indices
     within = mask.float()
     grown = torch.minimum(seeds.float(), within)

@@ -22,14 +22,17 @@ def mean_around(values: Tensor, radius: Sequence[int]) -> Tensor:
 
 
 def any_around(mask: Tensor, radius: Sequence[int]) -> Tensor:
-    """(N, C, *grid) bool; whether the box of ``2 radius + 1`` voxels around each holds a true one."""
+    """(N, C, *grid) bool; whether the box of ``2 radius + 1`` voxels around each holds a true one.
+
+    Of integers: the bits that are set somewhere in the box.
+    """
     for axis, r in enumerate(radius, start=2):
         size, reach = mask.shape[axis], 0
         r = min(r, size - 1)
         while reach < r:
             step = min(2 * reach + 1, r - reach)  # as far as leaves no gap
             grown = mask.clone()
-            grown.narrow(axis, step, size - step).logical_or_(mask.narrow(axis, 0, size - step))
-            grown.narrow(axis, 0, size - step).logical_or_(mask.narrow(axis, step, size - step))
+            grown.narrow(axis, step, size - step).bitwise_or_(mask.narrow(axis, 0, size - step))
+            grown.narrow(axis, 0, size - step).bitwise_or_(mask.narrow(axis, step, size - step))
             mask, reach = grown, reach + step
     return mask

@@ -5,9 +5,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from nnunetv2_pclmix import closed_world
 from nnunetv2_pclmix.closed_world import _any_in_cells, _grow_by_pooling, _of_cells, grow_from_seeds, vouch
 
 IGNORE = 4
+
+
+def _grow_compiled(seeds, mask, steps):
+    """As on a GPU where the objective is compiled, but for the compiling."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(closed_world, "_is_waited_for", lambda device: True)
+        patch.setattr(torch.compiler, "is_compiling", lambda: True)
+        patch.setattr(torch, "equal", None)
+        return grow_from_seeds(seeds, mask, steps)
+
+
+GROW = [grow_from_seeds, _grow_by_pooling, _grow_compiled]  # on the CPU, on a GPU
 
 
 @given(st.integers(0, 10_000), st.sampled_from([(12, 9), (5, 6, 7)]))
@@ -17,12 +30,12 @@ def test_growing_finds_the_components_that_hold_a_seed(seed, grid):
     mask, seeds = rng.random(grid) < 0.4, rng.random(grid) < 0.05
     components, _ = ndimage.label(mask, np.ones([3] * len(grid)))
     expected = np.isin(components, np.unique(components[seeds & mask])) & mask
-    for grow in (grow_from_seeds, _grow_by_pooling):  # on the CPU, on a GPU
+    for grow in GROW:
         grown = grow(*(torch.from_numpy(a)[None, None] for a in (seeds, mask)), steps=int(mask.size))
         assert np.array_equal(grown[0, 0].numpy(), expected)
 
 
-@pytest.mark.parametrize("grow", [grow_from_seeds, _grow_by_pooling])
+@pytest.mark.parametrize("grow", GROW)
 def test_growing_ends_after_its_steps(grow):
     mask = torch.ones(1, 1, 5, 30, dtype=torch.bool)
     seeds = torch.zeros_like(mask)
@@ -30,6 +43,15 @@ def test_growing_ends_after_its_steps(grow):
     grown = grow(seeds, mask, steps=11)
     assert grown[0, 0].nonzero()[:, 1].max() == 3 + 11
     assert grown[0, 0, :, :15].all()
+
+
+@pytest.mark.parametrize("grow", GROW)
+@pytest.mark.parametrize("channels", [1, 8, 9, 17])
+def test_channels_grow_each_by_itself(grow, channels):
+    rng = np.random.default_rng(channels)
+    mask, seeds = (torch.from_numpy(rng.random((2, channels, 9, 7)) < share) for share in (0.5, 0.1))
+    alone = [grow(seeds[:, [c]], mask[:, [c]], 20) for c in range(channels)]
+    assert torch.equal(grow(seeds, mask, 20), torch.cat(alone, 1))
 
 
 @pytest.mark.parametrize(
