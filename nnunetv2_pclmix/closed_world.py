@@ -70,7 +70,7 @@ def _is_waited_for(device: torch.device) -> bool:
 
 def _packed(planes: Tensor) -> Tensor:
     """(N, up to 8, *grid) bool -> (N, 1, *grid) uint8, a bit for each plane: one pass over memory, not several."""
-    return reduce(or_, (plane.view(torch.uint8) << n for n, plane in enumerate(planes.split(1, 1))))
+    return reduce(or_, (plane.to(torch.uint8) << n for n, plane in enumerate(planes.split(1, 1))))
 
 
 def _unpacked(bits: Tensor, planes: int) -> Tensor:
