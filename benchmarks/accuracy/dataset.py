@@ -108,12 +108,14 @@ def dense_twin(scribbles: Preprocessed, dataset: str, cases: Sequence[str]) -> P
         UserError: it is not preprocessed alike, holds other cases or other images, or other labels.
     """
     folder = dataset_folder("nnUNet_preprocessed", dataset)
-    twin = Preprocessed(folder, {}, "", read_json(folder / "dataset.json")).with_plans_of(scribbles)
-    if not twin.data.is_dir():
-        raise UserError(
-            f"{twin.data} does not exist: preprocess dataset {dataset} with the plans of {scribbles.folder.name} "
-            f"(nnUNetv2_plan_and_preprocess --no_pp, nnUNetv2_move_plans_between_datasets, nnUNetv2_preprocess)"
-        )
+    file = folder / "dataset.json"
+    twin = Preprocessed(folder, {}, "", read_json(file) if file.is_file() else {}).with_plans_of(scribbles)
+    for needed in (file, twin.data):
+        if not needed.exists():
+            raise UserError(
+                f"{needed} does not exist: preprocess dataset {dataset} with the plans of {scribbles.folder.name} "
+                f"(nnUNetv2_plan_and_preprocess --no_pp, nnUNetv2_move_plans_between_datasets, nnUNetv2_preprocess)"
+            )
     missing = sorted(set(cases) - set(twin.cases))
     if missing:
         raise UserError(f"{twin.data} lacks {len(missing)} of the {len(cases)} cases, {missing[0]} to begin with")

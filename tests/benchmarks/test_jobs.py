@@ -149,3 +149,10 @@ def test_a_dense_dataset_with_other_images_or_cases_is_refused(write_grid, twin)
     (data / f"{cases[0]}.pkl").unlink()
     with pytest.raises(UserError, match=f"lacks 1 of the 6 cases, {cases[0]} to begin with"):
         _jobs(write_grid, rows=[STOCK, DENSE], dense_dataset=512)
+
+
+@pytest.mark.parametrize("missing", ["dataset.json", "nnUNetPlans_2d"])
+def test_a_dense_dataset_that_is_not_preprocessed_is_told_with_the_cure(write_grid, twin, missing):
+    (twin / missing).rename(twin / "elsewhere")
+    with pytest.raises(UserError, match=f"{missing} does not exist: preprocess dataset 512 with the plans of"):
+        _jobs(write_grid, rows=[STOCK, DENSE], dense_dataset=512)
