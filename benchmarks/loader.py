@@ -2,8 +2,8 @@
 
     python benchmarks/loader.py -d 127 -c 2d [-p nnUNetPlans] [--batches 20] [--repeats 5]
 
-Both loaders run in this process, on the same cases with the same transforms, and draw as many patches per batch as the
-trainer; to ours it adds as many mixed twins as the trainer mixes.
+Both loaders run in this process and draw the same patches with the same augmentation, as many per batch as the trainer;
+ours adds as many mixed twins as the trainer mixes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.paths import nnUNet_preprocessed
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("-d", required=True, metavar="ID")
     parser.add_argument("-c", default="2d")
     parser.add_argument("-p", default="nnUNetPlans")
-    parser.add_argument("--batches", type=int, default=10, help="per repeat")
+    parser.add_argument("--batches", type=int, default=20, help="per repeat")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -60,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
 
     def draw(loader: nnUNetDataLoader) -> None:
+        np.random.seed(0)  # noqa: NPY002  nnU-Net draws from the global streams: both the same patches, augmented alike
+        torch.manual_seed(0)
         for _ in range(args.batches):
             next(loader)
 

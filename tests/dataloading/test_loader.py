@@ -108,13 +108,13 @@ def test_patches_from_anywhere(make_loader):
     assert forced.has_ignore
 
 
-def _noted(loader, locations, corner):
-    """What a loader notes of a patch at a corner of a 400 x 400 slice."""
+def _noted(loader, locations, corner, volume=VOLUME):
+    """What a loader notes of a patch at a corner of a slice, of 400 x 400 voxels by default."""
     loader._annotated, loader._present, loader._outside = [], [], []
     with pytest.MonkeyPatch.context() as patch:
         box = (list(corner), [c + s for c, s in zip(corner, loader.patch_size, strict=True)])
         patch.setattr(nnUNetDataLoader, "get_bbox", lambda *_, **__: box)
-        loader.get_bbox(VOLUME, False, locations)
+        loader.get_bbox(volume, False, locations)
     return loader._annotated[0], loader._present[0], loader._outside[0]
 
 
@@ -153,6 +153,20 @@ def test_strokes_outside_of_a_patch_and_far_from_it(make_loader):
     assert not at(100 - half, 110 + half)[1][0]  # too far beside the first
     assert at(100 - half, 100 + 6 * size - 2)[1] == [False, True, False]  # within reach of a stroke that long
     assert not at(100 - half, 100 + 6 * size)[1][1]
+
+
+@pytest.mark.parametrize("shift", [-1, 0, 1])
+def test_a_patch_that_holds_its_slice_holds_all_strokes(make_loader, shift):
+    """Which is told without a look at each; a voxel aside it is no longer so."""
+    loader = make_loader()
+    rows, columns = loader.final_patch_size[1:]
+    margin = np.subtract(loader.patch_size, loader.final_patch_size)[1:] // 2
+    corners = [[0, 1, 0, 0], [0, 1, rows - 1, columns - 1]]
+    locations = {1: np.array(corners), 2: np.array([[0, 2, 5, 5]]), 3: [], loader.annotated_classes_key: corners}
+    here = (1, shift - margin[0], -margin[1])
+    annotated, present, outside = _noted(loader, locations, here, np.array([3, rows, columns]))
+    assert (annotated, present) == (True, [True, False, False])
+    assert outside == [shift != 0, False, False]
 
 
 def test_structures_of_a_batch_are_those_of_its_slices(make_loader):
