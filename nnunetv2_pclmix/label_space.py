@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nnunetv2_pclmix.losses.consistency import pseudo_label_cross_entropy, pseudo_region_cross_entropy
 from nnunetv2_pclmix.losses.possible import possible_classes_loss, possible_regions_loss
-from nnunetv2_pclmix.neighbourhood import any_around
+from nnunetv2_pclmix.neighbourhood import any_around, labels_around
 from nnunetv2_pclmix.precision import at_least_float32
 from nnunetv2_pclmix.pseudo_label import classes_of, entropy, largest_binary_entropy
 
@@ -188,7 +188,7 @@ class ClassSpace(LabelSpace):
 
     def with_evidence(self, logits: Tensor, evidence: Tensor, margins: Tensor, radius: Sequence[int]) -> Tensor:
         labels = classes_of(logits)
-        near = any_around(torch.stack([labels == c for c in range(self.num_labels)], 1), radius)
+        near = labels_around(labels, self.num_labels, radius)
         scores = _less_margins(evidence, margins, labels).add_(logits)
         return scores.masked_fill_(~near, float("-inf"))
 

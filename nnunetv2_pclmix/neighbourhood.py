@@ -36,3 +36,12 @@ def any_around(mask: Tensor, radius: Sequence[int]) -> Tensor:
             grown.narrow(axis, 0, size - step).bitwise_or_(mask.narrow(axis, step, size - step))
             mask, reach = grown, reach + step
     return mask
+
+
+def labels_around(labels: Tensor, num_labels: int, radius: Sequence[int]) -> Tensor:
+    """(N, *grid) labels from 0 to C - 1 -> (N, C, *grid) bool; which of them the box around each voxel holds."""
+    if num_labels > 8:
+        return any_around(torch.stack([labels == c for c in range(num_labels)], 1), radius)
+    one = torch.ones((), dtype=torch.uint8, device=labels.device)
+    bits = any_around((one << labels.to(torch.uint8))[:, None], radius)  # a bit for each: one pass over memory
+    return torch.cat([(bits & (1 << c)).bool() for c in range(num_labels)], 1)

@@ -7,7 +7,7 @@ import torch
 from nnunetv2_pclmix import appearance
 from nnunetv2_pclmix.appearance import margins, stroke_appearance
 from nnunetv2_pclmix.label_space import ClassSpace, RegionSpace
-from nnunetv2_pclmix.neighbourhood import any_around, mean_around
+from nnunetv2_pclmix.neighbourhood import any_around, labels_around, mean_around
 from tests import oracles
 
 C, IGNORE = 3, 3
@@ -101,6 +101,18 @@ def test_around_equals_the_plain_loops(radius):
         box = np.s_[:, :, max(0, y - radius[0]) : y + radius[0] + 1, max(0, x - radius[1]) : x + radius[1] + 1]
         assert means[:, :, y, x].numpy() == pytest.approx(values[box].mean((2, 3)), abs=1e-12)
         assert np.array_equal(anys[:, :, y, x].numpy(), mask[box].any((2, 3)))
+
+
+@pytest.mark.parametrize("grid", [(6, 8), (3, 4, 5)])
+@pytest.mark.parametrize("num_labels", [2, 8, 9])
+def test_labels_around_equal_the_plain_loops(num_labels, grid):
+    labels = np.random.default_rng(num_labels).integers(0, num_labels, (2, *grid))
+    radius = [2, 1, 0][: len(grid)]
+    found = labels_around(torch.from_numpy(labels), num_labels, radius).numpy()
+    assert found.shape == (2, num_labels, *grid)
+    for n, *place in np.ndindex(2, *grid):
+        box = labels[(n, *(slice(max(0, p - r), p + r + 1) for p, r in zip(place, radius, strict=True)))]
+        assert found[(n, slice(None), *place)].tolist() == [c in box for c in range(num_labels)]
 
 
 def test_evidence_moves_the_borders_of_classes_and_no_more():

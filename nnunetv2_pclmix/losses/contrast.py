@@ -135,7 +135,7 @@ class _InfoNCE(torch.autograd.Function):
         slope = gap.sigmoid().mul_(share)
         scores.mul_((slope.sum(1, keepdim=True) / total.clamp(min=torch.finfo(scores.dtype).tiny))[:, :, None])
         scores[rows, labels] = -slope
-        ctx.save_for_backward((scores.view(len(anchors), -1) @ flat_queue).div_(temperature))
+        ctx.save_for_backward((scores.flatten(1) @ flat_queue).div_(temperature))
         return loss
 
     @staticmethod
@@ -169,4 +169,6 @@ def info_nce(
     """
     with torch.autocast(anchors.device.type, enabled=False):
         anchors = at_least_float32(anchors)
+        if anchors.device.type == "cpu":  # elsewhere the number would be waited for; often half of them are filling
+            anchors, labels, valid = anchors[valid], labels[valid], valid[valid]
         return _InfoNCE.apply(anchors, labels, valid, queue.to(anchors.dtype), filled, temperature)
