@@ -55,7 +55,7 @@ def grow_from_seeds(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
     Returns:
         (N, C, *grid) bool.
     """
-    unwatched = _is_waited_for(mask.device)
+    unwatched = _is_never_looked_at(mask.device)
     if unwatched and not torch.compiler.is_compiling():
         return _grow_by_pooling(seeds, mask, steps)
     grow = _grow_unwatched if unwatched else _grow_watched
@@ -63,8 +63,8 @@ def grow_from_seeds(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
     return torch.cat([_unpacked(grow(_packed(s), _packed(m), steps), m.shape[1]) for s, m in parts], 1)
 
 
-def _is_waited_for(device: torch.device) -> bool:
-    """Whether a look at a value means waiting; for Apple's GPUs, too, but they lack some kinds of pooling."""
+def _is_never_looked_at(device: torch.device) -> bool:
+    """Whether nothing asks for a value there: on a GPU, which would be waited for; but Apple's lack some poolings."""
     return device.type not in ("cpu", "mps")
 
 

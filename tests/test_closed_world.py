@@ -14,7 +14,7 @@ IGNORE = 4
 def _grow_compiled(seeds, mask, steps):
     """As on a GPU where the objective is compiled, but for the compiling."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(closed_world, "_is_waited_for", lambda device: True)
+        patch.setattr(closed_world, "_is_never_looked_at", lambda device: True)
         patch.setattr(torch.compiler, "is_compiling", lambda: True)
         patch.setattr(torch, "equal", None)
         return grow_from_seeds(seeds, mask, steps)

@@ -86,7 +86,7 @@ def test_a_step_needs_no_value_of_a_tensor(monkeypatch, preset, dim):
 @pytest.mark.parametrize("settings", [{}, {"preset": "published"}, {"mix_consistency_certain_only": True}])
 def test_a_compiled_objective_is_compiled_once_and_agrees_with_eager(monkeypatch, settings):
     torch._dynamo.reset()
-    monkeypatch.setattr(closed_world, "_is_waited_for", lambda device: True)  # as on a GPU
+    monkeypatch.setattr(closed_world, "_is_never_looked_at", lambda device: True)  # as on a GPU
     eager, compiled = (Step(torch.device("cpu"), torch.float32, **settings) for _ in range(2))
     counters.clear()
     compiled.objective.compile(backend="aot_eager")
