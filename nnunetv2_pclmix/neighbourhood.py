@@ -43,5 +43,6 @@ def labels_around(labels: Tensor, num_labels: int, radius: Sequence[int]) -> Ten
     if num_labels > 8:
         return any_around(torch.stack([labels == c for c in range(num_labels)], 1), radius)
     one = torch.ones((), dtype=torch.uint8, device=labels.device)
-    bits = any_around((one << labels.to(torch.uint8))[:, None], radius)  # a bit for each: one pass over memory
+    own = torch.bitwise_left_shift(one, labels.to(torch.uint8))  # a bit for each label: one pass over memory
+    bits = any_around(own[:, None], radius)
     return torch.cat([(bits & (1 << c)).bool() for c in range(num_labels)], 1)
