@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nnunetv2_pclmix.neighbourhood import any_around
+from nnunetv2_pclmix.neighbourhood import any_around, packed, unpacked
 
 COARSE_STRIDE = 4  # connectivity is followed on a coarser grid, which also forgives gaps of a few voxels
 CHECK_EVERY = 8
@@ -58,9 +58,9 @@ def grow_from_seeds(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
     unwatched = _is_never_looked_at(mask.device)
     if unwatched and not torch.compiler.is_compiling():
         return _grow_by_pooling(seeds, mask, steps)
-    grow = _grow_unwatched if unwatched else _grow_watched
     parts = zip(seeds.split(8, 1), mask.split(8, 1), strict=True)
-    return torch.cat([_unpacked(grow(_packed(s), _packed(m), steps), m.shape[1]) for s, m in parts], 1)
+    grown = [unpacked(_grow_stepwise(packed(s), packed(m), steps, not unwatched), m.shape[1]) for s, m in parts]
+    return torch.cat(grown, 1)
 
 
 def _is_never_looked_at(device: torch.device) -> bool:
@@ -68,36 +68,18 @@ def _is_never_looked_at(device: torch.device) -> bool:
     return device.type not in ("cpu", "mps")
 
 
-def _packed(planes: Tensor) -> Tensor:
-    """(N, up to 8, *grid) bool -> (N, 1, *grid) uint8, a bit for each plane: one pass over memory, not several."""
-    return reduce(or_, (plane.to(torch.uint8) << n for n, plane in enumerate(planes.split(1, 1))))
-
-
-def _unpacked(bits: Tensor, planes: int) -> Tensor:
-    """(N, 1, *grid) uint8 -> (N, planes, *grid) bool."""
-    return torch.cat([(bits & (1 << n)).bool() for n in range(planes)], 1)
-
-
 def _grow_once(grown: Tensor, mask: Tensor) -> Tensor:
     return any_around(grown, [1] * (mask.ndim - 2)) & mask
 
 
-def _grow_watched(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
-    """Until nothing changes any more."""
+@torch.compiler.disable(recursive=False)  # a step is compiled, to one kernel; a hundred unrolled ones take a minute
+def _grow_stepwise(seeds: Tensor, mask: Tensor, steps: int, watched: bool) -> Tensor:
+    """Of bits; watched: only until nothing changes any more."""
     grown = seeds & mask
     for step in range(1, steps + 1):
         before, grown = grown, _grow_once(grown, mask)
-        if step % CHECK_EVERY == 0 and torch.equal(before, grown):
+        if watched and step % CHECK_EVERY == 0 and torch.equal(before, grown):
             break
-    return grown
-
-
-@torch.compiler.disable(recursive=False)  # a step is compiled, to one kernel; a hundred unrolled ones take a minute
-def _grow_unwatched(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
-    """Without a look at whether anything still changes, for which a GPU would have to be waited for."""
-    grown = seeds & mask
-    for _ in range(steps):
-        grown = _grow_once(grown, mask)
     return grown
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 
 import torch
 from torch import Tensor
@@ -38,11 +40,20 @@ def any_around(mask: Tensor, radius: Sequence[int]) -> Tensor:
     return mask
 
 
+def packed(planes: Tensor) -> Tensor:
+    """(N, up to 8, *grid) bool -> (N, 1, *grid) uint8, a bit for each plane: one pass over memory, not several."""
+    return reduce(or_, (plane.to(torch.uint8) << n for n, plane in enumerate(planes.split(1, 1))))
+
+
+def unpacked(bits: Tensor, planes: int) -> Tensor:
+    """(N, 1, *grid) uint8 -> (N, planes, *grid) bool."""
+    return torch.cat([(bits & (1 << n)).bool() for n in range(planes)], 1)
+
+
 def labels_around(labels: Tensor, num_labels: int, radius: Sequence[int]) -> Tensor:
     """(N, *grid) labels from 0 to C - 1 -> (N, C, *grid) bool; which of them the box around each voxel holds."""
     if num_labels > 8:
         return any_around(torch.stack([labels == c for c in range(num_labels)], 1), radius)
     one = torch.ones((), dtype=torch.uint8, device=labels.device)
-    own = torch.bitwise_left_shift(one, labels.to(torch.uint8))  # a bit for each label: one pass over memory
-    bits = any_around(own[:, None], radius)
-    return torch.cat([(bits & (1 << c)).bool() for c in range(num_labels)], 1)
+    own = torch.bitwise_left_shift(one, labels.to(torch.uint8))  # packed, without the planes
+    return unpacked(any_around(own[:, None], radius), num_labels)

@@ -84,7 +84,7 @@ def open_preprocessed(dataset: str, plans_name: str, configuration: str) -> Prep
     resolved = {k: v for k, v in resolved.items() if k not in ("inherits_from", "pclmix", "next_stage")}
     plans = {**plans, "configurations": {configuration: resolved}}
     plans.pop("pclmix", None)
-    preprocessed = Preprocessed(folder, plans, configuration, read_json(folder / "dataset.json"))
+    preprocessed = Preprocessed(folder, plans, configuration, _dataset_json(folder, "copy the raw dataset's"))
     if not preprocessed.data.is_dir() or not preprocessed.cases:
         raise UserError(
             f"{preprocessed.data} holds no preprocessed case; run nnUNetv2_preprocess -d {dataset} "
@@ -108,14 +108,13 @@ def dense_twin(scribbles: Preprocessed, dataset: str, cases: Sequence[str]) -> P
         UserError: it is not preprocessed alike, holds other cases or other images, or other labels.
     """
     folder = dataset_folder("nnUNet_preprocessed", dataset)
-    file = folder / "dataset.json"
-    twin = Preprocessed(folder, {}, "", read_json(file) if file.is_file() else {}).with_plans_of(scribbles)
-    for needed in (file, twin.data):
-        if not needed.exists():
-            raise UserError(
-                f"{needed} does not exist: preprocess dataset {dataset} with the plans of {scribbles.folder.name} "
-                f"(nnUNetv2_plan_and_preprocess --no_pp, nnUNetv2_move_plans_between_datasets, nnUNetv2_preprocess)"
-            )
+    cure = (
+        f"preprocess dataset {dataset} with the plans of {scribbles.folder.name} "
+        f"(nnUNetv2_plan_and_preprocess --no_pp, nnUNetv2_move_plans_between_datasets, nnUNetv2_preprocess)"
+    )
+    twin = Preprocessed(folder, {}, "", _dataset_json(folder, cure)).with_plans_of(scribbles)
+    if not twin.data.is_dir():
+        raise UserError(f"{twin.data} does not exist: {cure}")
     missing = sorted(set(cases) - set(twin.cases))
     if missing:
         raise UserError(f"{twin.data} lacks {len(missing)} of the {len(cases)} cases, {missing[0]} to begin with")
@@ -164,6 +163,13 @@ def patient_of(case: str) -> str:
     """Whose case it is: everything up to the first number (``patient021`` of ``patient021_frame01``)."""
     match = re.match(r"(.*?\d+)(?=_|$)", case)
     return match[1] if match else case
+
+
+def _dataset_json(folder: Path, cure: str) -> dict[str, Any]:
+    file = folder / "dataset.json"
+    if not file.is_file():
+        raise UserError(f"{file} does not exist: {cure}")
+    return read_json(file)
 
 
 def _image(dataset: Preprocessed, case: str) -> np.ndarray:

@@ -79,12 +79,10 @@ class PCLMixDataLoader(nnUNetDataLoader):
         # the final patch is the middle of this box where the augmentation neither turns nor zooms
         final = np.asarray(self.final_patch_size)
         begin = np.asarray(lower) + (np.asarray(self.patch_size) - final) // 2
-        strokes = {key: self._strokes_of(class_locations, key, lower) for key in self._structures}
-        axes = slice(1, None) if self.patch_size_was_2d else slice(None)
-        if ((begin <= 0) & (begin + final >= data_shape))[axes].all():  # the patch holds the image
-            noted = {key: (len(voxels) > 0, False) for key, voxels in strokes.items()}
-        else:
-            noted = {key: near_and_outside(voxels, begin, final) for key, voxels in strokes.items()}
+        noted = {
+            key: near_and_outside(self._strokes_of(class_locations, key, lower), begin, final)
+            for key in self._structures
+        }
         annotated = len(self._strokes_of(class_locations, self.annotated_classes_key, lower)) > 0
         self._annotated.append(annotated)
         self._present.append([not annotated or near for near, _ in noted.values()])

@@ -156,3 +156,9 @@ def test_a_dense_dataset_that_is_not_preprocessed_is_told_with_the_cure(write_gr
     (twin / missing).rename(twin / "elsewhere")
     with pytest.raises(UserError, match=f"{missing} does not exist: preprocess dataset 512 with the plans of"):
         _jobs(write_grid, rows=[STOCK, DENSE], dense_dataset=512)
+
+
+def test_plans_without_a_dataset_json_beside_them_are_told_with_the_cure(write_grid, twin):
+    (twin / "dataset.json").unlink()  # as nnUNetv2_move_plans_between_datasets leaves it
+    with pytest.raises(UserError, match=r"Dataset512_Dense/dataset.json does not exist: copy the raw dataset's"):
+        _jobs(write_grid, rows=[STOCK], dataset=512)

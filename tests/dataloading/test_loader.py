@@ -157,7 +157,7 @@ def test_strokes_outside_of_a_patch_and_far_from_it(make_loader):
 
 @pytest.mark.parametrize("shift", [-1, 0, 1])
 def test_a_patch_that_holds_its_slice_holds_all_strokes(make_loader, shift):
-    """Which is told without a look at each; a voxel aside it is no longer so."""
+    """A voxel aside it no longer does."""
     loader = make_loader()
     rows, columns = loader.final_patch_size[1:]
     margin = np.subtract(loader.patch_size, loader.final_patch_size)[1:] // 2
