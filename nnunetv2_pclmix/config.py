@@ -37,6 +37,9 @@ class PCLMixConfig:
     # labelled ones (None: as many as among the cases). Without effect where all cases have scribbles. Not in the paper
     unlabelled_share: float = 0.25
     dense_share: float | None = None
+    # Mirrored images, in training and in prediction, as nnU-Net has them. Where images lie alike, what is left and what
+    # is right tells structures apart that look alike; published: True
+    mirroring: bool = False
     padding_as_ignore: bool = True  # voxels outside the image are unlabelled instead of background
 
     # Networks
@@ -119,6 +122,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "published": {
         "patch_fraction": 0.5,
         "twin_share": 0.5,
+        "mirroring": True,
         "main_supervision": "ce",
         "auxiliary_attention_stride": 4,
         "original_weight": 1.0,

@@ -195,6 +195,13 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
 
     # ---------------------------------------------------------------------------------------------- loading
 
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:
+        """nnU-Net's, without axes to mirror where the configuration has no mirroring."""
+        *others, mirror_axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        if not self.config.mirroring:
+            mirror_axes = self.inference_allowed_mirroring_axes = None  # the checkpoint hands it on to the predictor
+        return *others, mirror_axes
+
     def get_training_transforms(self, *args: Any, ignore_label: int | None = None, **kwargs: Any) -> BasicTransform:
         pipeline = nnUNetTrainer.get_training_transforms(*args, ignore_label=ignore_label, **kwargs)
         return outside_becomes_ignore(pipeline, ignore_label if self.config.padding_as_ignore else None)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from scribble_conversion.console import UserError
 
-TRAINERS = ("nnUNetTrainer", "nnUNetTrainerPCLMix", "nnUNetTrainerPartialCE")
+TRAINERS = ("nnUNetTrainer", "nnUNetTrainerNoMirroring", "nnUNetTrainerPCLMix", "nnUNetTrainerPartialCE")
 LABELS = ("scribbles", "dense")
 PRECISIONS = ("float32", "bfloat16")
 

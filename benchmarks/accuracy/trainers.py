@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import nnUNetTrainerNoMirroring
 from torch import nn
 from torch.utils._pytree import tree_map
 
@@ -115,7 +116,8 @@ def restart_with_seeds(augmenter: Any, rng: np.random.Generator) -> None:
 
 def measured(trainer: str) -> type[Measured]:
     """The trainer of that name with what every row shares; it keeps its name, so that its models can be used."""
-    bases = {base.__name__: base for base in (nnUNetTrainer, nnUNetTrainerPCLMix, nnUNetTrainerPartialCE)}
+    known = (nnUNetTrainer, nnUNetTrainerNoMirroring, nnUNetTrainerPCLMix, nnUNetTrainerPartialCE)
+    bases = {base.__name__: base for base in known}
     return type(trainer, (Measured, bases[trainer]) if trainer != "nnUNetTrainer" else (Measured,), {})
 
 

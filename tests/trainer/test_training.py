@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunetv2_pclmix.objective import TERMS, term_weights
 from nnunetv2_pclmix.trainer import nnUNetTrainerPCLMix
@@ -52,6 +54,23 @@ def test_published_uses_partial_cross_entropy_and_its_optimiser(make_trainer):
     group = trainer.optimizer.param_groups[0]
     assert (group["lr"], group["momentum"], group["weight_decay"], group["nesterov"]) == (0.03, 0.9, 1e-4, False)
     assert "PartialCrossEntropyLoss" in str(trainer.loss)
+
+
+@pytest.mark.parametrize(
+    ("settings", "axes"), [({}, None), ({"mirroring": True}, (0, 1)), ({"preset": "published"}, (0, 1))]
+)
+def test_mirroring_in_training_and_in_prediction(make_trainer, settings, axes):
+    trainer = make_trainer(pclmix=settings)
+    trainer.initialize()
+    trainer.on_train_start()
+    steps = trainer.dataloader_train.data_loader.transforms.transforms
+    mirrored = [tuple(step.allowed_axes) for step in steps if isinstance(step, MirrorTransform)]
+    assert mirrored == ([] if axes is None else [axes])
+    trainer.save_checkpoint(str(Path(trainer.output_folder, "checkpoint_final.pth")))
+    predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(trainer.output_folder_base, (0,))
+    assert predictor.use_mirroring
+    assert predictor.allowed_mirroring_axes == axes
 
 
 @pytest.mark.parametrize(("preset", "patches", "twins"), [("default", 3, 1), ("published", 2, 2)])
