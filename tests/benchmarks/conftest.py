@@ -62,6 +62,7 @@ ROWS = [
     {"name": "stock", "trainer": "nnUNetTrainer"},
     {"name": "mine", "trainer": "nnUNetTrainerPCLMix"},
     {"name": "partial CE", "trainer": "nnUNetTrainerPartialCE"},
+    {"name": "without mirroring", "trainer": "nnUNetTrainerNoMirroring"},
 ]
 
 

@@ -29,6 +29,7 @@ def test_the_grids_shipped_are_valid(name, steps, judged):
     trainers = {row.name: (row.trainer, row.labels) for row in grid.rows}
     assert trainers["partial CE"] == ("nnUNetTrainerPartialCE", "scribbles")
     assert trainers["fully supervised"] == ("nnUNetTrainer", "dense")
+    assert trainers["fully supervised without mirroring"] == ("nnUNetTrainerNoMirroring", "dense")
     default = config_from_plans({}, {})
     for row in grid.rows:
         config = config_from_plans({"pclmix": row.pclmix}, {})
@@ -40,7 +41,11 @@ def test_the_grids_shipped_are_valid(name, steps, judged):
 def test_the_hippocampus_grid_is_valid():
     grid = read_grid(GRIDS / "hippocampus.toml")
     (table,), (fold,) = grid.tables, grid.folds
-    assert (grid.name, table.steps, table.rows) == ("hippocampus", 500, ("stock nnU-Net", "PCLMix default"))
+    assert (grid.name, table.steps, table.rows) == (
+        "hippocampus",
+        500,
+        ("stock nnU-Net", "stock without mirroring", "PCLMix default"),
+    )
     assert len(set(fold.validation.split(","))) == 12
 
 
