@@ -62,7 +62,7 @@ def original(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("nnUNet_results", str(results))
         patch.setattr("nnunetv2.training.logging.nnunet_logger.MetaLogger.plot_progress_png", lambda *_: None)
-        plans = {**workspace.plans(), "pclmix": {"seed": 1}, "continue_training": False}
+        plans = {**workspace.plans(), "pclmix": {"seed": 1, "mirroring": True}, "continue_training": False}
         plans["configurations"][CONFIGURATION]["pclmix"] = {"queue_length": 5}
         trainer = nnUNetTrainerPCLMix(plans, CONFIGURATION, 0, workspace.dataset_json(), torch.device("cpu"))
         trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = 1, 2, 1
@@ -117,7 +117,7 @@ def test_it_holds_what_nnunet_needs_and_nothing_of_this_package(trained: Path, e
     for plans in exported.rglob("plans.json"):
         assert "pclmix" not in plans.read_text()
     before = json.loads((trained / "plans.json").read_text())
-    assert before.pop("pclmix") == {"seed": 1}
+    assert before.pop("pclmix") == {"seed": 1, "mirroring": True}
     assert before["configurations"][CONFIGURATION].pop("pclmix") == {"queue_length": 5}
     assert json.loads((exported / "plans.json").read_text()) == before
     assert (exported / "dataset.json").read_bytes() == (trained / "dataset.json").read_bytes()
@@ -127,7 +127,7 @@ def test_the_weights_are_bit_identical_and_the_rest_of_the_training_is_gone(trai
     before, after = read_checkpoint(trained), read_checkpoint(exported)
     assert set(after) == {"network_weights", "trainer_name", "init_args", "inference_allowed_mirroring_axes"}
     assert after["trainer_name"] == "nnUNetTrainer"
-    assert after["inference_allowed_mirroring_axes"] is before["inference_allowed_mirroring_axes"] is None
+    assert after["inference_allowed_mirroring_axes"] == before["inference_allowed_mirroring_axes"] == (0, 1)
     assert list(after["network_weights"]) == list(before["network_weights"])
     for name, weight in before["network_weights"].items():
         assert after["network_weights"][name].dtype == weight.dtype
