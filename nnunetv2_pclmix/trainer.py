@@ -198,7 +198,11 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:
         """nnU-Net's, without axes to mirror where the configuration has no mirroring."""
         *others, mirror_axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
-        if not self.config.mirroring:
+        mirroring = self.config.mirroring
+        if mirroring is None:
+            plan = self.configuration_manager
+            mirroring = np.prod(plan.patch_size) < 0.5 * np.prod(plan.median_image_size_in_voxels)
+        if not mirroring:
             mirror_axes = self.inference_allowed_mirroring_axes = None  # the checkpoint hands it on to the predictor
         return *others, mirror_axes
 

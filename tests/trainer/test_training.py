@@ -57,7 +57,8 @@ def test_published_uses_partial_cross_entropy_and_its_optimiser(make_trainer):
 
 
 @pytest.mark.parametrize(
-    ("settings", "axes"), [({}, None), ({"mirroring": True}, (0, 1)), ({"preset": "published"}, (0, 1))]
+    ("settings", "axes"),
+    [({"mirroring": False}, None), ({"mirroring": True}, (0, 1)), ({"preset": "published"}, (0, 1))],
 )
 def test_mirroring_in_training_and_in_prediction(make_trainer, settings, axes):
     trainer = make_trainer(pclmix=settings)
@@ -71,6 +72,17 @@ def test_mirroring_in_training_and_in_prediction(make_trainer, settings, axes):
     predictor.initialize_from_trained_model_folder(trainer.output_folder_base, (0,))
     assert predictor.use_mirroring
     assert predictor.allowed_mirroring_axes == axes
+
+
+@pytest.mark.parametrize(
+    ("image", "mirroring", "axes"),
+    [(90, None, None), (91, None, (0, 1)), (91, False, None), (90, True, (0, 1))],
+)
+def test_patches_of_less_than_half_of_an_image_are_mirrored(make_trainer, image, mirroring, axes):
+    trainer = make_trainer(pclmix={"mirroring": mirroring})
+    trainer.configuration_manager.configuration["median_image_size_in_voxels"] = [image, image]  # a patch: 64 x 64
+    assert trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()[-1] == axes
+    assert trainer.inference_allowed_mirroring_axes == axes
 
 
 @pytest.mark.parametrize(("preset", "patches", "twins"), [("default", 3, 1), ("published", 2, 2)])
