@@ -28,6 +28,11 @@ def save(save_stock: Callable[[Any], None], path: Path, state: dict[str, Any]) -
     buffer.seek(0)
     content = torch.load(buffer, map_location="cpu", weights_only=False)
     content[ENTRY] = state
+    write_at_once(content, path)
+
+
+def write_at_once(content: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint beside where it goes, and put it in place when it is whole."""
     partial = path.with_name(f"{path.name}.partial")
     try:
         with partial.open("wb") as file:

@@ -15,28 +15,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunetv2_pclmix.folders import dataset_folder
 from nnunetv2_pclmix.plain_model import check_model, read_json, write_model
 from nnunetv2_pclmix.small_plans import resolve_configuration
+from nnunetv2_pclmix.trained_model import (
+    FINAL,
+    TRAINER,
+    add_model_arguments,
+    finished_folds,
+    name_parts,
+    trained_folder,
+)
 from scribble_conversion.console import UserError
-
-TRAINER = "nnUNetTrainerPCLMix"
-FINAL = "checkpoint_final.pth"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``nnUNetv2_pclmix export``."""
-    parser.add_argument("-d", "--dataset", metavar="ID", help="dataset, by number or name")
-    parser.add_argument("-c", "--configuration", help="configuration that was trained")
-    parser.add_argument("-p", "--plans", default="nnUNetPlans", help="plans (default: nnUNetPlans)")
-    parser.add_argument("-tr", dest="trained", default=TRAINER, metavar="TRAINER", help=f"default: {TRAINER}")
-    parser.add_argument(
-        "--model-folder",
-        type=Path,
-        metavar="DIR",
-        help="the trained TRAINER__PLANS__CONFIGURATION itself, for -d and -c",
-    )
-    parser.add_argument("-f", "--folds", nargs="+", metavar="FOLD", help="default: all that are finished")
+    add_model_arguments(parser)
     parser.add_argument(
         "-chk", "--checkpoints", nargs="+", default=[FINAL], metavar="FILE", help=f"checkpoints (default: {FINAL})"
     )
@@ -69,17 +63,17 @@ def run(args: argparse.Namespace) -> int:
     """Run ``nnUNetv2_pclmix export``."""
     if not args.trainer.isidentifier() or "__" in args.trainer or args.trainer.startswith(TRAINER):
         raise UserError(f"expected a trainer of nnU-Net's own after --trainer, got {args.trainer}")
-    source = _trained_folder(args)
-    _, plans, configuration = _name_parts(source)
+    source = trained_folder(args)
+    _, plans, configuration = name_parts(source)
     name = f"{args.trainer}__{plans}__{configuration}"
     target = (args.output or source.with_name(name)).absolute()
-    exports = [Export(source, target, _folds(source, args.folds, args.checkpoints))]
+    exports = [Export(source, target, finished_folds(source, args.folds, args.checkpoints))]
     for stage in _previous_stages(source, configuration):
-        earlier = source.with_name(f"{_name_parts(source)[0]}__{plans}__{stage}")
+        earlier = source.with_name(f"{name_parts(source)[0]}__{plans}__{stage}")
         if not earlier.is_dir():
             print(f"Not exported: {configuration} predicts from {stage}, of which there is no {earlier.name}")
             continue
-        folds = _folds(earlier, args.folds, args.checkpoints)
+        folds = finished_folds(earlier, args.folds, args.checkpoints)
         exports.append(Export(earlier, target.with_name(f"{args.trainer}__{plans}__{stage}"), folds))
     for export in exports:
         _check_target(export, overwrite=args.overwrite)
@@ -95,28 +89,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _trained_folder(args: argparse.Namespace) -> Path:
-    if args.model_folder is not None:
-        if args.dataset or args.configuration:
-            raise UserError("expected either --model-folder or -d and -c, got both")
-        folder = args.model_folder.absolute()
-    elif args.dataset and args.configuration:
-        name = f"{args.trained}__{args.plans}__{args.configuration}"
-        folder = dataset_folder("nnUNet_results", args.dataset).absolute() / name
-    else:
-        raise UserError("expected -d and -c, or --model-folder, to choose the model to export")
-    if not folder.is_dir():
-        raise UserError(f"{folder} does not exist; there is no such training")
-    return folder
-
-
-def _name_parts(folder: Path) -> list[str]:
-    parts = folder.name.split("__")
-    if len(parts) != 3:
-        raise UserError(f"expected a folder named TRAINER__PLANS__CONFIGURATION, as nnU-Net does, got {folder.name}")
-    return parts
-
-
 def _previous_stages(source: Path, configuration: str) -> list[str]:
     """The configurations whose predictions a cascade takes as input."""
     plans = read_json(source / "plans.json")
@@ -126,31 +98,6 @@ def _previous_stages(source: Path, configuration: str) -> list[str]:
         stages.append(following)
         following = resolve_configuration(plans, following).get("previous_stage")
     return stages
-
-
-def _folds(source: Path, wanted: Sequence[str] | None, checkpoints: Sequence[str]) -> list[str]:
-    """The folds to export.
-
-    Raises:
-        UserError: a wanted one lacks a checkpoint, or none has all of them.
-    """
-    present = sorted(path.name.removeprefix("fold_") for path in source.glob("fold_*") if path.is_dir())
-    missing = {
-        fold: [name for name in checkpoints if not (source / f"fold_{fold}" / name).is_file()]
-        for fold in (wanted or present)
-    }
-    if wanted:
-        for fold, names in missing.items():
-            if names:
-                raise UserError(f"{source / f'fold_{fold}'} has no {names[0]}; see -f and -chk")
-        return list(missing)
-    complete = [fold for fold, names in missing.items() if not names]
-    if not complete:
-        raise UserError(f"no fold of {source} has {' and '.join(checkpoints)}; is the training finished? See -chk")
-    for fold in present:
-        if fold not in complete:
-            print(f"Not exported: fold {fold} has no {missing[fold][0]}")
-    return complete
 
 
 def _check_target(export: Export, *, overwrite: bool) -> None:

@@ -118,6 +118,23 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is no JSON: {error}") from error
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of a training.
+
+    Raises:
+        UserError: it is none, or not whole.
+    """
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=False)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} is no whole checkpoint of nnU-Net") from error
+    if not isinstance(content, dict) or "network_weights" not in content:
+        raise UserError(f"{path} is no whole checkpoint of nnU-Net")
+    return content
+
+
 def _write_plans(source: Path, folder: Path) -> None:
     plans = plain_plans(read_json(source / "plans.json"))
     (folder / "plans.json").write_text(json.dumps(plans, indent=4) + "\n", encoding="utf-8")
@@ -127,9 +144,8 @@ def _write_checkpoint(source: Path, target: Path, trainer: str) -> None:
     import torch
 
     try:
-        content = torch.load(source, map_location="cpu", weights_only=False)
-        plain = plain_checkpoint(content, trainer)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError) as error:
+        plain = plain_checkpoint(read_checkpoint(source), trainer)
+    except (KeyError, TypeError) as error:
         raise UserError(f"{source} is no whole checkpoint of nnU-Net") from error
     torch.save(plain, target)
 
