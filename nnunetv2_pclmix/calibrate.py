@@ -24,7 +24,7 @@ from scribble_conversion.console import UserError
 if TYPE_CHECKING:
     import torch
 
-    from nnunetv2_pclmix.calibration import Calibration
+    from nnunetv2_pclmix.calibration import Calibration, HeldOut
 
 CALIBRATED = "checkpoint_calibrated.pth"
 REPORT = "calibration.json"
@@ -86,29 +86,35 @@ def _calibrate_fold(source: Path, fold: str, checkpoint: str, cases: Sequence[st
 
     from nnunetv2_pclmix.calibration import calibrate
     from nnunetv2_pclmix.checkpoint import write_at_once
-    from nnunetv2_pclmix.held_out import predict_labelled_voxels
+    from nnunetv2_pclmix.held_out import channel_names, labelled_voxels, load_predictor, predict_cases
 
     folder = source / f"fold_{fold}"
     content = read_checkpoint(folder / checkpoint)
     bias = _last_bias(content, folder / checkpoint)
+    predictor = load_predictor(source, fold, checkpoint, device)
+    labels = predictor.label_manager
+    channels = channel_names(predictor.dataset_json, labels)
     rng = np.random.default_rng(0)
-    voxels = predict_labelled_voxels(source, _preprocessed(source), fold, checkpoint, cases, device, rng)
-    if len(voxels.cases) < 2:
-        raise UserError(
-            f"fold {fold} holds out {len(voxels.cases)} cases with labelled voxels, two are needed at least"
-        )
-    first = int(voxels.exclusive)  # behind background
-    result = calibrate(list(voxels.cases.values()), exclusive=voxels.exclusive, first_structure=first)
+    voxels: dict[str, HeldOut] = {}
+    for case in predict_cases(predictor, source, _preprocessed(source), cases):
+        held_out = labelled_voxels(case, labels, rng)
+        if held_out is not None:
+            voxels[case.name] = held_out
+    if len(voxels) < 2:
+        raise UserError(f"fold {fold} holds out {len(voxels)} cases with labelled voxels, two are needed")
+    exclusive = not labels.has_regions
+    first = int(exclusive)  # behind background
+    result = calibrate(list(voxels.values()), exclusive=exclusive, first_structure=first)
     weights = content["network_weights"]
     if result.helps:
         content["network_weights"] = {**weights, bias: weights[bias] + result.offsets.to(weights[bias])}
     report = {
         "checkpoint": checkpoint,
-        "cases": list(voxels.cases),
-        "offsets": dict(zip(voxels.channels, result.offsets.tolist(), strict=True)),
+        "cases": list(voxels),
+        "offsets": dict(zip(channels, result.offsets.tolist(), strict=True)),
         "dice_on_labelled_voxels": {
             name: {"before": _number(before), "after": _number(after)}
-            for name, before, after in list(zip(voxels.channels, result.before, result.after, strict=True))[first:]
+            for name, before, after in list(zip(channels, result.before, result.after, strict=True))[first:]
         },
         "helps": result.helps,
     }
@@ -117,7 +123,7 @@ def _calibrate_fold(source: Path, fold: str, checkpoint: str, cases: Sequence[st
         write_at_once(content, folder / CALIBRATED)
     except OSError as error:
         raise UserError(f"{folder / CALIBRATED} cannot be written: {error}") from error
-    print(_told(fold, voxels.channels, result, first))
+    print(_told(fold, channels, result, first))
     print(f"Written: {folder / CALIBRATED}")
 
 

@@ -108,6 +108,20 @@ def stroke_dice(case: HeldOut, offsets: Tensor, *, exclusive: bool) -> np.ndarra
     return (2 * common / both).numpy()  # 0 / 0 is NaN
 
 
+def crossed_offsets(cases: Sequence[HeldOut], *, exclusive: bool) -> list[Tensor]:
+    """For each case offsets that come from others only.
+
+    Args:
+        cases: as for ``calibrate``.
+        exclusive: as for ``fit_offsets``.
+    """
+    offsets: list[Tensor] = []
+    for group in np.array_split(np.arange(len(cases)), min(GROUPS, len(cases))):
+        others = [case for number, case in enumerate(cases) if number not in group]
+        offsets += [fit_offsets(others, exclusive=exclusive)] * len(group)
+    return offsets
+
+
 def calibrate(cases: Sequence[HeldOut], *, exclusive: bool, first_structure: int) -> Calibration:
     """Offsets from all cases, and whether such offsets help cases that they do not come from.
 
@@ -118,13 +132,9 @@ def calibrate(cases: Sequence[HeldOut], *, exclusive: bool, first_structure: int
         first_structure: the first channel that is a structure, 1 behind background, else 0.
     """
     none = torch.zeros(cases[0].logits.shape[1], dtype=torch.float64)
-    before, after = [], []
-    for group in np.array_split(np.arange(len(cases)), min(GROUPS, len(cases))):
-        others = [case for number, case in enumerate(cases) if number not in group]
-        offsets = fit_offsets(others, exclusive=exclusive)
-        for number in group:
-            before.append(stroke_dice(cases[number], none, exclusive=exclusive))
-            after.append(stroke_dice(cases[number], offsets, exclusive=exclusive))
+    crossed = crossed_offsets(cases, exclusive=exclusive)
+    before = [stroke_dice(case, none, exclusive=exclusive) for case in cases]
+    after = [stroke_dice(case, offsets, exclusive=exclusive) for case, offsets in zip(cases, crossed, strict=True)]
     was, is_now = _mean_over_cases(before), _mean_over_cases(after)
     gains = (is_now - was)[first_structure:]
     helps = bool(np.nansum(gains) > 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,67 +22,78 @@ MOST_VOXELS = 50_000
 """Of one case; densely labelled ones have millions, whose likelihood a sample tells well enough."""
 
 
-class LabelledVoxels(NamedTuple):
-    """Predictions of held-out cases.
+class Case(NamedTuple):
+    """A predicted case.
 
     Attributes:
-        cases: by name, those that have labelled voxels.
-        channels: names of the network's channels, from dataset.json.
-        exclusive: whether they are classes, background first, or else regions.
+        name: the case's.
+        logits: (C, *grid) on the grid of the preprocessed image, as nnU-Net's predictor gives them.
+        labels: (*grid) of the case, negative outside of the image.
+        properties: what nnU-Net noted while preprocessing, to find the way back to the image file.
     """
 
-    cases: dict[str, HeldOut]
-    channels: list[str]
-    exclusive: bool
+    name: str
+    logits: Tensor
+    labels: Tensor
+    properties: dict[str, Any]
 
 
-def predict_labelled_voxels(
-    model: Path,
-    preprocessed: Path,
-    fold: str,
-    checkpoint: str,
-    cases: Sequence[str],
-    device: torch.device,
-    rng: np.random.Generator,
-) -> LabelledVoxels:
-    """Predict cases as nnU-Net's validation does, on the grid of the preprocessed images.
+def load_predictor(model: Path, fold: str, checkpoint: str, device: torch.device) -> nnUNetPredictor:
+    """nnU-Net's predictor with one fold's network.
 
     Args:
         model: results folder of the training.
-        preprocessed: the dataset's folder with the preprocessed images.
         fold: a number.
         checkpoint: file name in the fold's folder.
-        cases: names.
         device: where to predict.
-        rng: chooses voxels where a case has more labelled ones than ``MOST_VOXELS``.
-
-    Raises:
-        UserError: a preprocessed case is missing.
     """
     predictor = nnUNetPredictor(device=device, perform_everything_on_device=device.type == "cuda", allow_tqdm=False)
     predictor.initialize_from_trained_model_folder(str(model), (fold,), checkpoint)
-    labels: LabelManager = predictor.label_manager
+    return predictor
+
+
+def predict_cases(predictor: nnUNetPredictor, model: Path, preprocessed: Path, names: Sequence[str]) -> Iterator[Case]:
+    """Predict preprocessed cases one by one, as nnU-Net's validation does.
+
+    Args:
+        predictor: from ``load_predictor``.
+        model: results folder of the training, beside which a cascade's earlier stage lies.
+        preprocessed: the dataset's folder with the preprocessed images.
+        names: of the cases.
+
+    Raises:
+        UserError: a case is missing.
+    """
     configuration = predictor.configuration_manager
     folder = preprocessed / configuration.data_identifier
     previous = _previous_stage(model, configuration.previous_stage_name)
-    found: dict[str, HeldOut] = {}
     try:
-        dataset = infer_dataset_class(str(folder))(str(folder), list(cases), previous)
-        for case in tqdm(cases, desc=f"fold {fold}", unit="case"):
-            data, segmentation, earlier, _ = dataset.load_case(case)
+        dataset = infer_dataset_class(str(folder))(str(folder), list(names), previous)
+        for name in tqdm(names, desc="predicting", unit="case"):
+            data, segmentation, earlier, properties = dataset.load_case(name)
             image = np.array(data[:])
             if previous is not None:
-                one_hot = convert_labelmap_to_one_hot(earlier[:], labels.foreground_labels, output_dtype=image.dtype)
-                image = np.vstack((image, one_hot))
-            truth = torch.from_numpy(np.array(segmentation[:])[0].astype(np.int64))
-            chosen = _labelled(truth, labels.ignore_label, rng)
-            if len(chosen):
-                logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(image))
-                of_voxels = logits.flatten(1)[:, chosen].T.double()
-                found[case] = HeldOut(of_voxels, _members(truth.flatten()[chosen], labels))
+                foreground = predictor.label_manager.foreground_labels
+                image = np.vstack((image, convert_labelmap_to_one_hot(earlier[:], foreground, image.dtype)))
+            logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(image))
+            yield Case(name, logits, torch.from_numpy(np.array(segmentation[:])[0].astype(np.int64)), properties)
     except (FileNotFoundError, AssertionError) as error:
-        raise UserError(f"{folder} lacks held-out cases of fold {fold}; preprocess the dataset again") from error
-    return LabelledVoxels(found, _names(predictor.dataset_json, labels), not labels.has_regions)
+        raise UserError(f"{folder} lacks cases that were held out; preprocess the dataset again") from error
+
+
+def labelled_voxels(case: Case, labels: LabelManager, rng: np.random.Generator) -> HeldOut | None:
+    """What calibration needs of a case; None where nothing of it is labelled.
+
+    Args:
+        case: predicted.
+        labels: nnU-Net's for the dataset.
+        rng: chooses voxels where more than ``MOST_VOXELS`` are labelled.
+    """
+    chosen = _labelled(case.labels, labels.ignore_label, rng)
+    if not len(chosen):
+        return None
+    logits = case.logits.flatten(1)[:, chosen].T.double()
+    return HeldOut(logits, _members(case.labels.flatten()[chosen], labels))
 
 
 def _previous_stage(model: Path, stage: str | None) -> str | None:
@@ -110,8 +121,8 @@ def _members(truth: Tensor, labels: LabelManager) -> Tensor:
     return torch.stack([torch.isin(truth, torch.as_tensor(np.atleast_1d(channel))) for channel in channels], 1)
 
 
-def _names(dataset_json: dict[str, Any], labels: LabelManager) -> list[str]:
-    """Names of the channels."""
+def channel_names(dataset_json: dict[str, Any], labels: LabelManager) -> list[str]:
+    """Names of the network's channels, from dataset.json."""
     kept = [name for name in dataset_json["labels"] if name != "ignore"]
     if labels.has_regions:
         return [name for name in kept if np.any(np.atleast_1d(dataset_json["labels"][name]) != 0)]

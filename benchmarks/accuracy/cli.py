@@ -6,6 +6,7 @@ python -m benchmarks.accuracy judge accuracy_runs/mini --references labelsTr_den
 python -m benchmarks.accuracy table accuracy_runs/mini
 python -m benchmarks.accuracy errors accuracy_runs/mini --row "PCLMix default" --group ED=frame01
 python -m benchmarks.accuracy pseudo-labels accuracy_runs/mini --row mine --pclmix '{"appearance_weight": 0}'
+python -m benchmarks.accuracy calibrated accuracy_runs/mini --row "PCLMix default"
 """
 
 from __future__ import annotations
@@ -78,10 +79,15 @@ def _parser() -> argparse.ArgumentParser:
     pseudo.add_argument("--cases", choices=("validation", "training"), default="validation", help="default: validation")
     pseudo.add_argument("--every", type=_positive, default=1, metavar="N", help="take each Nth case (default: 1)")
     pseudo.set_defaults(run=_pseudo_labels)
-    for command in (errors, pseudo):
+    calibrated = commands.add_parser(
+        "calibrated", help="judge trained networks after calibration, each case by offsets from other patients' strokes"
+    )
+    calibrated.add_argument("output", type=Path)
+    calibrated.set_defaults(run=_calibrated)
+    for command in (errors, pseudo, calibrated):
         command.add_argument("--row", required=True, metavar="NAME", help="row of the grid")
-        command.add_argument("--seed", type=int, help="default: the first that is judged")
-    for command in (run, judge, errors, pseudo):
+        command.add_argument("--seed", type=int, help="default: the first that is judged; of calibrated: all")
+    for command in (run, judge, errors, pseudo, calibrated):
         command.add_argument(
             "--references",
             type=Path,
@@ -91,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     table = commands.add_parser("table", help="write the tables and plots of what is judged")
     table.add_argument("output", type=Path)
     table.set_defaults(run=_table)
-    for command in (plan, run, judge, table, errors, pseudo):
+    for command in (plan, run, judge, table, errors, pseudo, calibrated):
         command.add_argument(
             "--any-code",
             action="store_true",
@@ -207,7 +213,7 @@ def _errors(args: argparse.Namespace) -> int:
         if not (name and equals and pattern):
             raise UserError(f"expected --group NAME=REGEX, got {entry!r}")
         groups[name] = pattern
-    job, folder, references = _judged_run(args)
+    job, folder, references = _judged_runs(args)[0]
     name = re.sub(r"\W+", "_", f"{job['table']}_{args.row}_seed{job['seed']}")
     for file in inspect_run(folder, references, groups, args.output / "errors" / name, args.worst):
         if file is not None:
@@ -222,13 +228,22 @@ def _pseudo_labels(args: argparse.Namespace) -> int:
         settings = [dict(json.loads(text)) for text in args.pclmix]
     except (TypeError, ValueError) as error:
         raise UserError(f"expected --pclmix as in '{{\"appearance_weight\": 0}}': {error}") from error
-    _, folder, references = _judged_run(args)
+    _, folder, references = _judged_runs(args)[0]
     print(judge_pseudo_labels(folder, references, settings, args.cases, args.every))
     return 0
 
 
-def _judged_run(args: argparse.Namespace) -> tuple[dict[str, Any], RunFolder, Path]:
-    """Job and folder of the training that a row and a seed name, and its references."""
+def _calibrated(args: argparse.Namespace) -> int:
+    from benchmarks.accuracy.calibrated import judge_calibrated
+
+    runs = _judged_runs(args)
+    folders = {folder.path: (job["seed"], folder) for job, folder, _ in runs}  # tables may share a training
+    print(judge_calibrated(list(folders.values()), runs[0][2]))
+    return 0
+
+
+def _judged_runs(args: argparse.Namespace) -> list[tuple[dict[str, Any], RunFolder, Path]]:
+    """Job, folder and references of the trainings that a row and a seed name, one at least."""
     from benchmarks.accuracy.jobs import read_plan, run_folder
 
     plan = read_plan(args.output)
@@ -239,7 +254,7 @@ def _judged_run(args: argparse.Namespace) -> tuple[dict[str, Any], RunFolder, Pa
     judged = [(j, f) for j in jobs if (f := run_folder(args.output, j["run"], args.any_code)).state() == JUDGED]
     if not judged:
         raise UserError(f"no training of row '{args.row}' is judged yet; run or judge it first")
-    return *judged[0], references
+    return [(job, folder, references) for job, folder in judged]
 
 
 def _references_for(given: Path | None, dataset_name: str) -> Path:

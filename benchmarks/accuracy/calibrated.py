@@ -1,0 +1,114 @@
+"""Finished trainings, calibrated: as ``nnUNetv2_pclmix calibrate``, but each case with offsets from other patients."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.inference.export_prediction import export_prediction_from_logits
+from tqdm import tqdm
+
+from benchmarks.accuracy.store import RunFolder, read_json
+from benchmarks.accuracy.summary import METRICS, RowRuns, RowSummary, summarise
+from nnunetv2_pclmix.calibration import HeldOut, crossed_offsets
+from nnunetv2_pclmix.evaluation import evaluate_folder
+from nnunetv2_pclmix.folders import dataset_folder
+from nnunetv2_pclmix.held_out import labelled_voxels, load_predictor, predict_cases
+from scribble_conversion.console import UserError
+
+FOLDER = "calibrated"
+DIGITS = {"dice": 3, "hd95_mm": 1}
+
+
+def judge_calibrated(folders: Sequence[tuple[int, RunFolder]], references: Path) -> str:
+    """Predict the validation cases again with calibrated networks, and judge them densely.
+
+    No case is judged by offsets that its own strokes had a part in. Predictions and ``dense_evaluation.json`` go into
+    ``calibrated`` in the run's folder.
+
+    Args:
+        folders: seed and folder of judged trainings of one row.
+        references: dense labels of the cases.
+
+    Returns:
+        A Markdown table: each seed as trained and calibrated, and the paired difference.
+
+    Raises:
+        UserError: a checkpoint or a reference is missing.
+    """
+    summaries: list[RowSummary] = []
+    for seed, folder in folders:
+        predict_calibrated(folder)
+        dataset = folder.definition()["dataset_json"]
+        target = folder.path / FOLDER
+        ending = dataset["file_ending"]
+        evaluate_folder(target, references, dataset["labels"], file_ending=ending, progress=False).write(target)
+        files = {"as trained": folder.scores_file, "calibrated": target / folder.scores_file.name}
+        result = folder.result()
+        rows = [RowRuns(name, {(seed, 0): (read_json(file)["cases"], result)}) for name, file in files.items()]
+        summaries += summarise(rows, "as trained")
+    return _table(summaries)
+
+
+def predict_calibrated(folder: RunFolder) -> None:
+    """Write the crossed predictions of a training into its folder.
+
+    Raises:
+        UserError: its checkpoint is missing, or fewer than two cases have labelled voxels.
+    """
+    checkpoint = folder.last_checkpoint
+    if checkpoint is None:
+        raise UserError(f"{folder.path} has no checkpoint_final.pth; finish the training first")
+    definition = folder.definition()
+    model = checkpoint.parent.parent
+    predictor = load_predictor(model, "0", checkpoint.name, torch.device(definition["device"]))
+    labels, rng = predictor.label_manager, np.random.default_rng(0)
+    preprocessed = dataset_folder("nnUNet_preprocessed", predictor.plans_manager.dataset_name)
+    names: list[str] = []
+    properties: list[dict[str, Any]] = []
+    voxels: list[HeldOut] = []
+    target = folder.path / FOLDER
+    with tempfile.TemporaryDirectory(dir=folder.path) as scratch:
+        for case in predict_cases(predictor, model, preprocessed, definition["validation"]):
+            held_out = labelled_voxels(case, labels, rng)
+            if held_out is None:
+                raise UserError(f"case {case.name} has no labelled voxels; calibration is judged with scribbled ones")
+            names.append(case.name)
+            properties.append(case.properties)
+            voxels.append(held_out)
+            torch.save(case.logits, Path(scratch) / case.name)
+        if len(voxels) < 2:
+            raise UserError(f"{folder.path} has a single validation case, calibration needs others")
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        crossed = crossed_offsets(voxels, exclusive=not labels.has_regions)
+        for name, of_case, offsets in zip(tqdm(names, desc="writing", unit="case"), properties, crossed, strict=True):
+            logits = torch.load(Path(scratch) / name).float()
+            export_prediction_from_logits(
+                logits + offsets.float().view(-1, *[1] * (logits.ndim - 1)),
+                of_case,
+                predictor.configuration_manager,
+                predictor.plans_manager,
+                predictor.dataset_json,
+                str(target / name),
+            )
+
+
+def _table(rows: Sequence[RowSummary]) -> str:
+    structures = list(rows[0].structures["dice"])
+    head = ["", "seed", *structures, "mean Dice", "mean HD95 mm", "Dice against as trained", "HD95 mm, likewise"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in rows:
+        cells = [f"{s.mean:.3f} ± {s.std:.3f}" for s in row.structures["dice"].values()]
+        cells += [f"{s.mean:.{DIGITS[m]}f} ± {s.std:.{DIGITS[m]}f}" for m, s in row.overall.items()]
+        for metric in METRICS:
+            d = row.difference.get(metric)
+            digits = DIGITS[metric]
+            cells.append(f"{d.mean:+.{digits}f} [{d.low:+.{digits}f}, {d.high:+.{digits}f}]" if d else "")
+        lines.append("| " + " | ".join([row.name, str(row.seeds[0]), *cells]) + " |")
+    return "\n".join(lines)
