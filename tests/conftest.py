@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,15 @@ import numpy as np
 import pytest
 import torch
 
+import nnunetv2_pclmix
+
 DATASET_ID = 511
 DATASET = f"Dataset{DATASET_ID}_Phantom"
 CONFIGURATION = "2d_small"
 PLANS = "nnUNetPlansSmall"
+FINAL = "checkpoint_final.pth"
+TRAINED = f"nnUNetTrainerPCLMix__{PLANS}__{CONFIGURATION}"
+CHOICE = ["-d", str(DATASET_ID), "-c", CONFIGURATION, "-p", PLANS]
 
 
 @dataclass
@@ -99,6 +105,46 @@ def make_trainer(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.Monke
         return made
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained_once(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short training with settings of its own, in folders nobody writes to."""
+    from nnunetv2_pclmix.trainer import nnUNetTrainerPCLMix
+
+    results = tmp_path_factory.mktemp("trained")
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("nnUNet_results", str(results))
+        patch.setattr("nnunetv2.training.logging.nnunet_logger.MetaLogger.plot_progress_png", lambda *_: None)
+        plans = {**workspace.plans(), "pclmix": {"seed": 1, "mirroring": True}, "continue_training": False}
+        plans["configurations"][CONFIGURATION]["pclmix"] = {"queue_length": 5}
+        trainer = nnUNetTrainerPCLMix(plans, CONFIGURATION, 0, workspace.dataset_json(), torch.device("cpu"))
+        trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = 1, 2, 1
+        trainer.run_training()
+        with torch.no_grad():  # as if it had learned to tell classes apart
+            trainer.network.decoder.seg_layers[-1].weight.normal_(generator=torch.Generator().manual_seed(0))
+        trainer.save_checkpoint(str(Path(trainer.output_folder) / FINAL))
+    model = results / DATASET / TRAINED
+    fold = model / "fold_0"
+    (fold / "validation").mkdir(exist_ok=True)
+    (fold / "validation" / "summary.json").write_text("{}")
+    (fold / "progress.png").write_bytes(b"curves")
+    for name in ("crossval_results_folds_0", "crossval_results_folds_0_1"):
+        (model / name).mkdir()
+        (model / name / "postprocessing.pkl").write_bytes(b"found")
+        shutil.copyfile(model / "plans.json", model / name / "plans.json")
+    return model
+
+
+@pytest.fixture
+def trained(trained_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the trained folder in ``nnUNet_results``."""
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
+    monkeypatch.setenv("nnUNet_extTrainer", str(Path(nnunetv2_pclmix.__file__).parent / "ext_trainer"))
+    folder = tmp_path / "results" / DATASET / TRAINED
+    shutil.copytree(trained_once, folder)
+    return folder
 
 
 @pytest.fixture
