@@ -1,0 +1,65 @@
+"""Finished trainings judged after calibration."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.accuracy import calibrated, cli, train
+from benchmarks.accuracy.jobs import write_plan
+from benchmarks.accuracy.judging import judge_run
+from benchmarks.accuracy.store import read_json, write_json
+from nnunetv2_pclmix.evaluation.volume import read_labels
+from scribble_conversion.console import UserError
+
+
+def test_a_training_calibrated(trainer_of, workspace, monkeypatch):
+    references = workspace.raw / "labelsTr_dense"
+    trainer, run = trainer_of("stock")
+    train.train(trainer, run)
+    train._finish_loaders(trainer)
+    trainer.perform_actual_validation()
+    write_json(run.result_file, train.result_of(trainer, run, 1.0))
+    judge_run(run, references)
+    cases = run.definition()["validation"]
+    given = []
+
+    def fixed(offsets):
+        def crossed(voxels, *, exclusive):
+            assert exclusive
+            given.append(len(voxels))
+            return [torch.tensor(offsets).double()] * len(voxels)
+
+        monkeypatch.setattr(calibrated, "crossed_offsets", crossed)
+
+    fixed([0.0] * 4)
+    lines = calibrated.judge_calibrated([(1, run)], references).splitlines()
+    assert given == [len(cases)]
+    was, now = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:])
+    assert was[0] == "as trained"
+    assert now[0] == "calibrated"
+    assert was[1:7] == now[1:7]
+    assert now[7] == "+0.000 [+0.000, +0.000]"
+    fixed([0.0, 0.0, 1e4, 0.0])
+    calibrated.judge_calibrated([(1, run)], references)
+    for case in cases:
+        labels = read_labels(run.path / calibrated.FOLDER / f"{case}.nii.gz").labels
+        assert np.unique(labels).tolist() == [2]
+    scores = read_json(run.path / calibrated.FOLDER / run.scores_file.name)["cases"]
+    assert all(of_case["RV"]["dice"] == 0 < of_case["MYO"]["dice"] for of_case in scores.values())
+    monkeypatch.undo()
+    assert len(list(run.path.glob("tmp*"))) == 0
+
+
+def test_mistakes(trainer_of, write_grid, workspace, tmp_path, capsys):
+    _, run = trainer_of("stock")
+    with pytest.raises(UserError, match=r"has no checkpoint_final\.pth"):
+        calibrated.judge_calibrated([(1, run)], workspace.raw / "labelsTr_dense")
+
+    from benchmarks.accuracy.grid import read_grid
+    from benchmarks.accuracy.jobs import make_jobs
+
+    grid = read_grid(write_grid())
+    write_plan(tmp_path, grid, make_jobs(grid, "cpu"))
+    command = ["calibrated", str(tmp_path), "--references", str(workspace.raw / "labelsTr_dense")]
+    assert cli.main([*command, "--row", "mine"]) == 1
+    assert "no training of row 'mine' is judged yet" in capsys.readouterr().err
