@@ -1,8 +1,8 @@
 """Offsets for a trained network's logits, from the labelled voxels of cases it was not trained with.
 
 A network that has seen few strokes, and patients unlike those to come, finds some structures too reluctantly and
-others too readily. How much so, the strokes of held-out cases tell: the offsets are the maximum-likelihood bias, beside
-a common scale, of its logits there (Alexandari, Kundaje, Shrikumar, ICML 2020, call this bias-corrected temperature
+others too readily. How much so, the strokes of held-out cases tell: the offsets are the most probable bias, beside a
+common scale, of its logits there (Alexandari, Kundaje, Shrikumar, ICML 2020, call this bias-corrected temperature
 scaling). The scale changes no prediction and is dropped. Not in the paper.
 """
 
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-PENALTY = 1e-4
-"""Of the squares of bias and scale: makes the optimum one and finite where no held-out voxel is predicted wrongly."""
+PRIOR = 0.01
+"""Of the squares of bias and scale, over the number of cases: one case's strokes may not say much, those of ten may."""
 GROUPS = 5
 
 
@@ -50,7 +50,7 @@ class Calibration(NamedTuple):
 
 
 def fit_offsets(cases: Sequence[HeldOut], *, exclusive: bool) -> Tensor:
-    """The offsets of greatest likelihood.
+    """The most probable offsets.
 
     Args:
         cases: each counts the same, however many voxels of it are labelled.
@@ -69,15 +69,15 @@ def fit_offsets(cases: Sequence[HeldOut], *, exclusive: bool) -> Tensor:
     offsets = logits.new_zeros(logits.shape[1])
     if int(seen.sum()) < 1 + exclusive:
         return offsets
-    bias, scale = _minimise(logits[:, seen], members[:, seen].to(logits.dtype), weights, exclusive=exclusive)
+    bias, scale = _minimise(logits[:, seen], members[:, seen].to(logits.dtype), weights, PRIOR / len(cases), exclusive)
     if scale > 0:  # else the logits say nothing of these voxels, and their scale cannot be undone
         bias = bias / scale
         offsets[seen] = bias - bias[0] if exclusive else bias
     return offsets
 
 
-def _minimise(logits: Tensor, members: Tensor, weights: Tensor, *, exclusive: bool) -> tuple[Tensor, float]:
-    """Bias and scale with the least penalised negative log-likelihood, which is strictly convex in both."""
+def _minimise(logits: Tensor, members: Tensor, weights: Tensor, prior: float, exclusive: bool) -> tuple[Tensor, float]:
+    """Bias and scale with the least negative log-likelihood and prior, strictly convex in both."""
     bias = logits.new_zeros(logits.shape[1], requires_grad=True)
     scale = logits.new_ones((), requires_grad=True)
     optimiser = torch.optim.LBFGS(
@@ -91,7 +91,7 @@ def _minimise(logits: Tensor, members: Tensor, weights: Tensor, *, exclusive: bo
             of_voxels = -(members * scores.log_softmax(1)).sum(1)
         else:
             of_voxels = binary_cross_entropy_with_logits(scores, members, reduction="none").sum(1)
-        value = weights @ of_voxels + PENALTY * (bias.square().sum() + (scale - 1).square())
+        value = weights @ of_voxels + prior * (bias.square().sum() + (scale - 1).square())
         value.backward()
         return value
 

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 
 from nnunetv2_pclmix.calibration import (
     GROUPS,
-    PENALTY,
+    PRIOR,
     HeldOut,
     calibrate,
     crossed_offsets,
@@ -39,7 +39,7 @@ def regions_of(rng: np.random.Generator, shift: np.ndarray, voxels: int) -> Held
 
 
 def loss_in_loops(values: np.ndarray, cases: list[HeldOut], exclusive: bool) -> float:
-    """Penalised negative log-likelihood, each case counting the same."""
+    """Negative log-likelihood, each case counting the same, and the prior."""
     *bias, scale = values
     total = 0.0
     for case in cases:
@@ -54,7 +54,7 @@ def loss_in_loops(values: np.ndarray, cases: list[HeldOut], exclusive: bool) -> 
                 for score, inside in zip(scores, members, strict=True):
                     of_case += math.log1p(math.exp(-score if inside else score))
         total += of_case / len(case.logits)
-    return total / len(cases) + PENALTY * (sum(b * b for b in bias) + (scale - 1) ** 2)
+    return total / len(cases) + PRIOR / len(cases) * (sum(b * b for b in bias) + (scale - 1) ** 2)
 
 
 @pytest.mark.parametrize("exclusive", [True, False])
@@ -83,6 +83,12 @@ def test_each_case_counts_the_same(rng: np.random.Generator) -> None:
     tripled = HeldOut(many.logits.repeat(3, 1), many.members.repeat(3, 1))
     expected = fit_offsets([few, many], exclusive=True)
     assert fit_offsets([few, tripled], exclusive=True).numpy() == pytest.approx(expected.numpy(), abs=1e-6)
+
+
+def test_few_cases_say_less_than_many(rng: np.random.Generator) -> None:
+    case = case_of(rng, np.array([0.0, 3.0]), 300)
+    one, two, many = (float(fit_offsets([case] * n, exclusive=True)[1]) for n in (1, 2, 50))
+    assert 0 < one < two < many
 
 
 def test_classes_may_come_in_any_order(rng: np.random.Generator) -> None:
