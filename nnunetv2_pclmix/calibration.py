@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
 PRIOR = 0.01
 """Of the squares of bias and scale, over the number of cases: one case's strokes may not say much, those of ten may."""
@@ -62,9 +62,8 @@ def fit_offsets(cases: Sequence[HeldOut], *, exclusive: bool) -> Tensor:
     """
     logits = torch.cat([case.logits for case in cases])
     members = torch.cat([case.members for case in cases])
-    weights = torch.cat([case.logits.new_full((len(case.logits),), 1 / len(case.logits)) for case in cases]) / len(
-        cases
-    )
+    sizes = [len(case.logits) for case in cases]
+    weights = torch.cat([logits.new_full((size,), 1 / (size * len(sizes))) for size in sizes])
     seen = members.any(0) if exclusive else members.any(0) & ~members.all(0)
     offsets = logits.new_zeros(logits.shape[1])
     if int(seen.sum()) < 1 + exclusive:
@@ -102,7 +101,7 @@ def _minimise(logits: Tensor, members: Tensor, weights: Tensor, prior: float, ex
 def stroke_dice(case: HeldOut, offsets: Tensor, *, exclusive: bool) -> np.ndarray:
     """(C,) Dice on the labelled voxels of a case; NaN where a channel is neither drawn nor predicted there."""
     logits = case.logits + offsets
-    predicted = logits == logits.amax(1, keepdim=True) if exclusive else logits > 0
+    predicted = one_hot(logits.argmax(1), logits.shape[1]).bool() if exclusive else logits > 0
     common = (predicted & case.members).sum(0).double()
     both = predicted.sum(0) + case.members.sum(0)
     return (2 * common / both).numpy()  # 0 / 0 is NaN

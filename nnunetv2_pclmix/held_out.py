@@ -62,23 +62,27 @@ def predict_cases(predictor: nnUNetPredictor, model: Path, preprocessed: Path, n
         names: of the cases.
 
     Raises:
-        UserError: a case is missing.
+        UserError: a case is missing, or what the earlier stage of a cascade predicted for it.
     """
     configuration = predictor.configuration_manager
     folder = preprocessed / configuration.data_identifier
     previous = _previous_stage(model, configuration.previous_stage_name)
     try:
         dataset = infer_dataset_class(str(folder))(str(folder), list(names), previous)
-        for name in tqdm(names, desc="predicting", unit="case"):
-            data, segmentation, earlier, properties = dataset.load_case(name)
-            image = np.array(data[:])
-            if previous is not None:
-                foreground = predictor.label_manager.foreground_labels
-                image = np.vstack((image, convert_labelmap_to_one_hot(earlier[:], foreground, image.dtype)))
-            logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(image))
-            yield Case(name, logits, torch.from_numpy(np.array(segmentation[:])[0].astype(np.int64)), properties)
     except (FileNotFoundError, AssertionError) as error:
-        raise UserError(f"{folder} lacks cases that were held out; preprocess the dataset again") from error
+        raise UserError(f"{folder} holds no preprocessed cases; preprocess the dataset again") from error
+    for name in tqdm(names, desc="predicting", unit="case"):
+        try:
+            data, segmentation, earlier, properties = dataset.load_case(name)
+        except (FileNotFoundError, RuntimeError) as error:
+            where = folder if previous is None else f"{folder} or {previous}"
+            raise UserError(f"{where} lacks {name}, which was held out; preprocess the dataset again") from error
+        image = np.array(data[:])
+        if previous is not None:
+            foreground = predictor.label_manager.foreground_labels
+            image = np.vstack((image, convert_labelmap_to_one_hot(np.array(earlier[:]), foreground, image.dtype)))
+        logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(image))
+        yield Case(name, logits, torch.from_numpy(np.array(segmentation[:])[0].astype(np.int64)), properties)
 
 
 def labelled_voxels(case: Case, labels: LabelManager, rng: np.random.Generator) -> HeldOut | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_pclmix import calibrate, calibration, held_out
 from nnunetv2_pclmix.calibration import Calibration, HeldOut, fit_offsets
 from nnunetv2_pclmix.cli import main
+from scribble_conversion.console import UserError
 from tests.conftest import CHOICE, CONFIGURATION, DATASET, FINAL, PLANS, TRAINED, Workspace
 
 COMMAND = ["calibrate", *CHOICE, "-device", "cpu"]
@@ -130,7 +132,7 @@ def test_mistakes(trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     (trained / "fold_1" / FINAL).write_bytes(b"half")
     monkeypatch.setattr(calibrate, "_held_out", lambda *_: ["patient003_frame01", "nobody"])
     fails("-f", "1", saying="is no whole checkpoint of nnU-Net")
-    fails("-f", "0", saying="lacks cases that were held out")
+    fails("-f", "0", saying="lacks nobody, which was held out")
     monkeypatch.setattr(calibrate, "_held_out", lambda *_: [])
     fails("-f", "0", saying="holds out 0 cases with labelled voxels, two are needed")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
@@ -161,6 +163,37 @@ def test_labelled_voxels_of_regions() -> None:
     assert found.members.tolist() == [[False, False], [True, False], [True, True], [True, False]]
     unlabelled = held_out.Case("b", scores, torch.full((1, 2, 3), 4), {})
     assert held_out.labelled_voxels(unlabelled, labels, np.random.default_rng(0)) is None
+
+
+def test_a_cascade_sees_what_its_earlier_stage_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, preprocessed = tmp_path / "T__P__3d_cascade_fullres", tmp_path / "preprocessed"
+    image, earlier = np.random.default_rng(0).normal(size=(1, 2, 3, 3)), np.array([[[0, 1, 2]] * 3] * 2)
+
+    class Dataset:
+        def __init__(self, folder: str, names: list[str], previous: str) -> None:
+            assert folder == str(preprocessed / "data")
+            assert previous == str(tmp_path / "T__P__3d_lowres" / "predicted_next_stage" / "3d_cascade_fullres")
+
+        def load_case(self, name: str) -> tuple:
+            if name != "a":
+                raise FileNotFoundError(name)
+            return image, np.zeros((1, 2, 3, 3), np.int8), earlier, {"name": name}
+
+    monkeypatch.setattr(held_out, "infer_dataset_class", lambda _: Dataset)
+    predictor = SimpleNamespace(
+        configuration_manager=SimpleNamespace(data_identifier="data", previous_stage_name="3d_lowres"),
+        label_manager=LabelManager({"background": 0, "RV": 1, "LV": 2}, None),
+        predict_logits_from_preprocessed_data=lambda data: data,
+    )
+    cases = held_out.predict_cases(predictor, model, preprocessed, ["a", "b"])  # type: ignore[arg-type]
+    case = next(cases)
+    assert case.properties == {"name": "a"}
+    assert np.array_equal(case.logits, np.concatenate([image, [earlier == 1], [earlier == 2]]))
+    with pytest.raises(UserError, match=r"predicted_next_stage.* lacks b, which was held out"):
+        next(cases)
+    with pytest.raises(UserError, match="holds no preprocessed cases"):
+        monkeypatch.undo()
+        next(held_out.predict_cases(predictor, model, preprocessed, ["a"]))  # type: ignore[arg-type]
 
 
 def test_many_labelled_voxels_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
