@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from benchmarks.accuracy.store import RunFolder, read_json
 from benchmarks.accuracy.summary import METRICS, RowRuns, RowSummary, summarise
+from benchmarks.accuracy.table import DIGITS, difference_cell, head, line, spread_cell
 from nnunetv2_pclmix.calibration import HeldOut, crossed_offsets
 from nnunetv2_pclmix.evaluation import evaluate_folder
 from nnunetv2_pclmix.folders import dataset_folder
@@ -22,7 +23,6 @@ from nnunetv2_pclmix.held_out import labelled_voxels, load_predictor, predict_ca
 from scribble_conversion.console import UserError
 
 FOLDER = "calibrated"
-DIGITS = {"dice": 3, "hd95_mm": 1}
 
 
 def judge_calibrated(folders: Sequence[tuple[int, RunFolder]], references: Path) -> str:
@@ -101,14 +101,12 @@ def predict_calibrated(folder: RunFolder) -> None:
 
 def _table(rows: Sequence[RowSummary]) -> str:
     structures = list(rows[0].structures["dice"])
-    head = ["", "seed", *structures, "mean Dice", "mean HD95 mm", "Dice against as trained", "HD95 mm, likewise"]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    lines = head("", "seed", *structures, "mean Dice", "mean HD95 mm", "Dice against as trained", "HD95 mm, likewise")
     for row in rows:
-        cells = [f"{s.mean:.3f} ± {s.std:.3f}" for s in row.structures["dice"].values()]
-        cells += [f"{s.mean:.{DIGITS[m]}f} ± {s.std:.{DIGITS[m]}f}" for m, s in row.overall.items()]
+        cells = [spread_cell(row.structures["dice"][name], DIGITS["dice"]) for name in structures]
+        cells += [spread_cell(row.overall[metric], DIGITS[metric]) for metric in METRICS]
         for metric in METRICS:
-            d = row.difference.get(metric)
-            digits = DIGITS[metric]
-            cells.append(f"{d.mean:+.{digits}f} [{d.low:+.{digits}f}, {d.high:+.{digits}f}]" if d else "")
-        lines.append("| " + " | ".join([row.name, str(row.seeds[0]), *cells]) + " |")
+            difference = row.difference.get(metric)
+            cells.append(difference_cell(difference, DIGITS[metric]) if difference else "")
+        lines.append(line(row.name, str(row.seeds[0]), *cells))
     return "\n".join(lines)

@@ -213,7 +213,7 @@ def _errors(args: argparse.Namespace) -> int:
         if not (name and equals and pattern):
             raise UserError(f"expected --group NAME=REGEX, got {entry!r}")
         groups[name] = pattern
-    job, folder, references = _judged_runs(args)[0]
+    ((job, folder), *_), references = _judged_runs(args)
     name = re.sub(r"\W+", "_", f"{job['table']}_{args.row}_seed{job['seed']}")
     for file in inspect_run(folder, references, groups, args.output / "errors" / name, args.worst):
         if file is not None:
@@ -228,7 +228,7 @@ def _pseudo_labels(args: argparse.Namespace) -> int:
         settings = [dict(json.loads(text)) for text in args.pclmix]
     except (TypeError, ValueError) as error:
         raise UserError(f"expected --pclmix as in '{{\"appearance_weight\": 0}}': {error}") from error
-    _, folder, references = _judged_runs(args)[0]
+    ((_, folder), *_), references = _judged_runs(args)
     print(judge_pseudo_labels(folder, references, settings, args.cases, args.every))
     return 0
 
@@ -236,14 +236,14 @@ def _pseudo_labels(args: argparse.Namespace) -> int:
 def _calibrated(args: argparse.Namespace) -> int:
     from benchmarks.accuracy.calibrated import judge_calibrated
 
-    runs = _judged_runs(args)
-    folders = {folder.path: (job["seed"], folder) for job, folder, _ in runs}  # tables may share a training
-    print(judge_calibrated(list(folders.values()), runs[0][2]))
+    runs, references = _judged_runs(args)
+    folders = {folder.path: (job["seed"], folder) for job, folder in runs}  # tables may share a training
+    print(judge_calibrated(list(folders.values()), references))
     return 0
 
 
-def _judged_runs(args: argparse.Namespace) -> list[tuple[dict[str, Any], RunFolder, Path]]:
-    """Job, folder and references of the trainings that a row and a seed name, one at least."""
+def _judged_runs(args: argparse.Namespace) -> tuple[list[tuple[dict[str, Any], RunFolder]], Path]:
+    """Job and folder of the trainings that a row and a seed name, one at least, and their references."""
     from benchmarks.accuracy.jobs import read_plan, run_folder
 
     plan = read_plan(args.output)
@@ -254,7 +254,7 @@ def _judged_runs(args: argparse.Namespace) -> list[tuple[dict[str, Any], RunFold
     judged = [(j, f) for j in jobs if (f := run_folder(args.output, j["run"], args.any_code)).state() == JUDGED]
     if not judged:
         raise UserError(f"no training of row '{args.row}' is judged yet; run or judge it first")
-    return [(job, folder, references) for job, folder in judged]
+    return judged, references
 
 
 def _references_for(given: Path | None, dataset_name: str) -> Path:

@@ -13,7 +13,7 @@ from benchmarks.accuracy.curves import plot_curves, read_curve
 from benchmarks.accuracy.jobs import read_plan, run_folder
 from benchmarks.accuracy.plot import plot_rows
 from benchmarks.accuracy.store import JUDGED, RunFolder, read_json, write_json
-from benchmarks.accuracy.summary import CONFIDENCE, METRICS, RowRuns, RowSummary, Spread, summarise
+from benchmarks.accuracy.summary import CONFIDENCE, METRICS, Difference, RowRuns, RowSummary, Spread, summarise
 
 TITLES = {"dice": "Dice", "hd95_mm": "HD95 (mm)"}
 DIGITS = {"dice": 3, "hd95_mm": 1}
@@ -101,34 +101,33 @@ def markdown(
 
 def _scores(rows: Sequence[RowSummary], metric: str, structures: Sequence[str], baseline: str) -> list[str]:
     digits = DIGITS[metric]
-    lines = _head("row", "seeds", *structures, "mean", "over seeds", f"against {baseline}")
+    lines = head("row", "seeds", *structures, "mean", "over seeds", f"against {baseline}")
     for row in rows:
         seeds = f"{len(row.seeds)}/{row.asked}"
         if not row.seeds:
-            lines.append(_line(row.name, seeds, *["-"] * (len(structures) + 3)))
+            lines.append(line(row.name, seeds, *["-"] * (len(structures) + 3)))
             continue
         over_seeds = f"{min(row.by_seed[metric]):.{digits}f} to {max(row.by_seed[metric]):.{digits}f}"
         difference = "-"
         if metric in row.difference:
-            d = row.difference[metric]
-            difference = f"{d.mean:+.{digits}f} [{d.low:+.{digits}f}, {d.high:+.{digits}f}]"
-        cells = [_spread(row.structures[metric][name], digits) for name in structures]
-        overall = _spread(row.overall[metric], digits)
-        lines.append(_line(row.name, seeds, *cells, overall, over_seeds if len(row.seeds) > 1 else "-", difference))
+            difference = difference_cell(row.difference[metric], digits)
+        cells = [spread_cell(row.structures[metric][name], digits) for name in structures]
+        overall = spread_cell(row.overall[metric], digits)
+        lines.append(line(row.name, seeds, *cells, overall, over_seeds if len(row.seeds) > 1 else "-", difference))
     return lines
 
 
 def _cost(rows: Sequence[RowSummary]) -> list[str]:
-    lines = _head("row", "steps", "patches", "images seen", "training (min)", "peak memory (GiB)")
+    lines = head("row", "steps", "patches", "images seen", "training (min)", "peak memory (GiB)")
     for row in rows:
         c = row.cost
         if c:
             figures = (f"{c['steps']:,.0f}", f"{c['patches']:,.0f}", f"{c['images']:,.0f}")
             lines.append(
-                _line(row.name, *figures, f"{c['training_seconds'] / 60:.1f}", f"{c['peak_bytes'] / 2**30:.2f}")
+                line(row.name, *figures, f"{c['training_seconds'] / 60:.1f}", f"{c['peak_bytes'] / 2**30:.2f}")
             )
         else:
-            lines.append(_line(row.name, *["-"] * 5))
+            lines.append(line(row.name, *["-"] * 5))
     return lines
 
 
@@ -151,16 +150,25 @@ def _notes(
     return lines
 
 
-def _head(*cells: str) -> list[str]:
-    return [_line(*cells), "|" + "---|" * len(cells)]
+def head(*cells: str) -> list[str]:
+    """The first two lines of a Markdown table."""
+    return [line(*cells), "|" + "---|" * len(cells)]
 
 
-def _line(*cells: str) -> str:
+def line(*cells: str) -> str:
+    """A line of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
 
 
-def _spread(spread: Spread, digits: int) -> str:
+def spread_cell(spread: Spread, digits: int) -> str:
+    """Mean ± standard deviation."""
     return "-" if math.isnan(spread.mean) else f"{spread.mean:.{digits}f} ± {spread.std:.{digits}f}"
+
+
+def difference_cell(difference: Difference, digits: int) -> str:
+    """Mean and interval, with their signs."""
+    mean, low, high = (f"{value:+.{digits}f}" for value in (difference.mean, difference.low, difference.high))
+    return f"{mean} [{low}, {high}]"
 
 
 def _plain(value: Any) -> Any:
