@@ -6,7 +6,7 @@
 Synthetic images with one labelled voxel in a hundred, plain 2D U-Net, float32 on the CPU, autocast on CUDA. Prints a
 Markdown table; medians of interleaved repeats, so that a busy machine slows both sides alike. On CUDA the step is
 a CUDA graph, as in the trainer, and the memory that each step takes at most is measured, with weights, gradients and
-momentum of its network.
+momentum of its network, and the teacher's weights.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from nnunetv2_pclmix.losses.supervised import PartialDiceCELoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.objective import PCLMixObjective, StepResult
+from nnunetv2_pclmix.teacher import Teacher
 from nnunetv2_pclmix.training_step import StepInput, one_pass
 
 CLASSES, IGNORE = 4, 4
@@ -80,8 +81,11 @@ def _peak_bytes(step: Callable[[], object], network: nn.Module) -> int:
     before = torch.cuda.memory_reserved()
     torch.cuda.reset_peak_memory_stats()
     step()
-    weights = sum(p.numel() * p.element_size() for p in network.parameters())
-    return torch.cuda.max_memory_reserved() - before + 2 * weights  # the step made the gradients itself
+    return torch.cuda.max_memory_reserved() - before + 2 * _bytes(network)  # the step made the gradients itself
+
+
+def _bytes(network: nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in network.parameters())
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -102,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     stock = _unet(args.features).to(device).train()
     recompute = device.type == "cuda"  # as the trainer
     dual = add_training_parts(_unet(args.features), CLASSES, config, recompute=recompute).to(device).train()
+    teacher = None if config.teacher_decay is None else Teacher(dual, config.teacher_decay)
 
     images = torch.randn(args.images, 1, *args.patch_size, device=device)
     labels = torch.randint(0, CLASSES, images.shape, device=device)
@@ -144,6 +149,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     networks = {"stock": stock, "step": dual}
     plain: Any = torch.compile(stock) if args.compile else stock
     training: Any = torch.compile(dual) if args.compile else dual
+    ask: Any = torch.compile(teacher) if args.compile and teacher is not None else teacher
 
     def autocast() -> torch.autocast:
         return torch.autocast(device.type, enabled=device.type == "cuda")
@@ -155,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         value.backward()
 
     def gradients(step: StepInput) -> StepResult:
-        result = one_pass(training, objective, step, images.shape[1])
+        result = one_pass(training, objective, step, images.shape[1], ask)
         result.loss.backward()
         return result
 
@@ -166,6 +172,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         dual.zero_grad(set_to_none=True)
         result = run(StepInput(images, targets, drawn, strokes))
         queue.enqueue(result.queue_vectors, result.queue_valid)
+        if teacher is not None:
+            teacher.follow(dual)
 
     with torch.no_grad(), autocast():
         output = dual(images)
@@ -180,15 +188,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     def pseudo_labels() -> None:
         main, auxiliary = output.main[0][:patches], output.auxiliary[:patches]
         pseudo = objective.pseudo_labels(main, auxiliary, scribbles, None, strokes, images[:patches])
+        if teacher is not None:  # these were of its logits
+            objective.islands(main, auxiliary, scribbles, strokes)
         objective.mixed(pseudo, drawn)
 
     one = images[:1]
-    floor = _multiply_adds(lambda: dual(one)) / _multiply_adds(lambda: stock(one))
+    planned = _multiply_adds(lambda: stock(one))
+    floor = _multiply_adds(lambda: dual(one)) / planned
+    # it is asked for the patches alone, and has no backward pass, which takes twice as much as a forward pass
+    asking = 0.0 if teacher is None else _multiply_adds(lambda: teacher(one)) / planned * patches / args.images / 3
     steps = {"stock": stock_step, "step": dual_step}
     parts: dict[str, Callable[[], object]] = {"contrast": contrast, "pseudo": pseudo_labels}
     if device.type == "cuda":  # what they take as parts of a larger graph, without the host's share
         parts = {name: record(call)[0].replay for name, call in parts.items()}
     peaks = {name: _peak_bytes(call, networks[name]) for name, call in steps.items()} if device.type == "cuda" else {}
+    if peaks and teacher is not None:
+        peaks["step"] += _bytes(teacher)
     seconds = interleaved({**steps, **parts}, args.repeats, device)
     step = seconds["step"] / seconds["stock"]
     extra = (seconds["contrast"] + seconds["pseudo"]) / seconds["step"]
@@ -197,6 +212,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("multiply-adds of the training network (the floor)", "the planned network", floor),
         ("a training step", "stock's step with as many images", step),
         ("a training step", "stock's step times the floor", step / floor),
+        ("multiply-adds of a step, the teacher's forward pass included", "stock's step", floor + asking),
+        ("a training step", "stock's step times these", step / (floor + asking)),
         ("contrast with its gradient, and pseudo-labels", "a training step", extra),
     ]
     if peaks:

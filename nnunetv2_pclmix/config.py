@@ -65,6 +65,9 @@ class PCLMixConfig:
     mix_consistency_dice: float = 1.0  # weight of Dice beside cross-entropy, for rare classes; published: 0
     pseudo_label_weight: float = 1.0  # of the patches' own, by a decoder chosen by chance; published: 0
     mix_consistency_certain_only: bool = False  # leave uncertain pseudo-labels out; published: False
+    # They come from a copy of the network whose weights are averaged over past steps with this decay (teacher.py).
+    # None: from the network as it is; published
+    teacher_decay: float | None = 0.999
 
     # Appearance: near the borders of a prediction, pseudo-labels also follow the grey values of the image's own strokes
     # (appearance.py). published: 0
@@ -109,6 +112,8 @@ class PCLMixConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"pclmix: expected {name} in [0, 1], got {value}")
+        if self.teacher_decay is not None and not 0 < self.teacher_decay < 1:
+            raise ValueError(f"pclmix: expected teacher_decay between 0 and 1, got {self.teacher_decay}")
         for name in ("appearance_weight", "appearance_margin", "appearance_radius"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"pclmix: expected {name} >= 0, got {getattr(self, name)}")
@@ -131,6 +136,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mix_consistency_ramp": 0.0,
         "mix_consistency_dice": 0.0,
         "pseudo_label_weight": 0.0,
+        "teacher_decay": None,
         "appearance_weight": 0.0,
         "closed_world": False,
         "decoder_consistency_on_logits": True,

@@ -219,6 +219,7 @@ class PCLMixObjective:
         rng: np.random.Generator,
         strokes: Strokes | None = None,
         images: Tensor | None = None,
+        taught: tuple[Tensor, Tensor] | None = None,
     ) -> StepResult:
         """All terms for a batch of B patches followed by K mixed twins.
 
@@ -230,13 +231,15 @@ class PCLMixObjective:
             rng: source of the coin flips.
             strokes: what is known of the images that the patches are from; None: no more than the patches show.
             images: (B + K, channels, *grid) what the network saw, whose grey values the pseudo-labels then follow.
+            taught: (B, channels, *grid) a teacher's logits of the patches, main and auxiliary decoder, which become the
+                pseudo-labels; None: the network's own do.
 
         Returns:
             The loss and what goes with it.
         """
         patches = len(output.auxiliary) - len(mix.boxes)
         drawn = self.draw(mix, patches, progress, rng, at_least_float32(output.auxiliary[:0]).dtype)
-        return self.of_drawn(output, targets, drawn.to(output.auxiliary.device), strokes, images)
+        return self.of_drawn(output, targets, drawn.to(output.auxiliary.device), strokes, images, taught)
 
     def draw(
         self, mix: Mix, patches: int, progress: float, rng: np.random.Generator, dtype: torch.dtype = torch.float32
@@ -282,6 +285,7 @@ class PCLMixObjective:
         drawn: Drawn,
         strokes: Strokes | None = None,
         images: Tensor | None = None,
+        taught: tuple[Tensor, Tensor] | None = None,
     ) -> StepResult:
         """As ``__call__``, with what was drawn; a function of tensors on one device."""
         sizes = [len(output.auxiliary) - len(drawn.boxes), len(drawn.boxes)]
@@ -291,7 +295,7 @@ class PCLMixObjective:
         patches, twins = (DualOutput(list(m), g, e) for m, g, e in parts)
         target, target_mixed = zip(*(t.split(sizes) for t in targets), strict=True)
         images = None if images is None else images[: sizes[0]]
-        first = self.on_patches(patches, target, drawn, strokes, images)
+        first = self.on_patches(patches, target, drawn, strokes, images, taught)
         second = self.on_twins(twins, target_mixed, first, drawn)
         return self.whole(first, second)
 
@@ -302,6 +306,7 @@ class PCLMixObjective:
         drawn: Drawn,
         strokes: Strokes | None = None,
         images: Tensor | None = None,
+        taught: tuple[Tensor, Tensor] | None = None,
     ) -> PatchResult:
         """The share of the B patches in the loss, and the pseudo-labels of their twins.
 
@@ -310,7 +315,11 @@ class PCLMixObjective:
         main, auxiliary = output.main[0], output.auxiliary
         scribbles = targets[0][:, 0]
         certain = drawn.threshold if self.config.mix_consistency_certain_only else None
-        pseudo = self.pseudo_labels(main, auxiliary, scribbles, certain, strokes, images)
+        if taught is None:
+            pseudo = self.pseudo_labels(main, auxiliary, scribbles, certain, strokes, images)
+        else:  # what the network itself takes for a structure is still held against it
+            pseudo = self.pseudo_labels(*taught, scribbles, certain, strokes, images)
+            pseudo = pseudo._replace(islands=self.islands(main, auxiliary, scribbles, strokes))
         pseudo_labels, weights = self.mixed(pseudo, drawn)
         own = pseudo.numbered(drawn.own) if len(drawn.own) else None
         present = None if strokes is None else strokes.present
@@ -372,7 +381,7 @@ class PCLMixObjective:
             if hasattr(inductor.triton, "mix_order_reduction"):
                 # this way of joining reductions ends in an assertion where a step has a single twin (torch 2.11)
                 options["options"] = {"triton.mix_order_reduction": False}
-        for name in ("pseudo_labels", "terms_of_patches", "terms_of_twins"):
+        for name in ("pseudo_labels", "islands", "terms_of_patches", "terms_of_twins"):
             setattr(self, name, torch.compile(getattr(self, name), dynamic=False, **options))
 
     def terms_of_patches(
@@ -460,27 +469,44 @@ class PCLMixObjective:
             strokes: as of ``__call__``.
             images: (B, channels, *grid) grey values; None: not asked.
         """
-        decoders = [main, auxiliary]
-        if strokes is not None and self.config.closed_world:
-            decoders = [self.space.only_present(logits, strokes.present) for logits in decoders]
+        decoders = self._possible_logits(main, auxiliary, strokes)
         if images is not None and self.config.appearance_weight:
             decoders = self._by_appearance(decoders, images, scribbles)
         labels = torch.stack([self.space.labels_of_logits(logits) for logits in decoders])
         weights: Tensor | None = None
         islands: Tensor | None = None
         if self.config.closed_world:
-            annotated, outside = (None, None) if strokes is None else (strokes.annotated, strokes.outside)
-            num_labels, ignore_label = self.space.num_labels, self.space.ignore_label
-            vouched, sure = vouch(labels.flatten(0, 1), scribbles, num_labels, ignore_label, annotated, outside)
-            vouched, sure = vouched.view_as(labels), sure.view_as(labels)
+            vouched, sure = self._vouched(labels, scribbles, strokes)
             islands = vouched != labels
-            known = scribbles != ignore_label
+            known = scribbles != self.space.ignore_label
             labels = torch.where(known, scribbles.long(), vouched)
             weights = torch.where(known, 1.0, sure)
         if threshold is not None:
             certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= threshold
             weights = certain.float().expand(labels.shape) if weights is None else weights * certain
         return PseudoLabels(labels, weights, islands)
+
+    @torch.no_grad()
+    def islands(self, main: Tensor, auxiliary: Tensor, scribbles: Tensor, strokes: Strokes | None) -> Tensor | None:
+        """What both decoders take for a structure where no stroke is; see ``PseudoLabels``, arguments as above."""
+        if not self.config.closed_world:
+            return None
+        decoders = self._possible_logits(main, auxiliary, strokes)
+        labels = torch.stack([self.space.labels_of_logits(logits) for logits in decoders])
+        return self._vouched(labels, scribbles, strokes)[0] != labels
+
+    def _possible_logits(self, main: Tensor, auxiliary: Tensor, strokes: Strokes | None) -> list[Tensor]:
+        """Both decoders' logits, without structures that the strokes say are not in the image."""
+        if strokes is None or not self.config.closed_world:
+            return [main, auxiliary]
+        return [self.space.only_present(logits, strokes.present) for logits in (main, auxiliary)]
+
+    def _vouched(self, labels: Tensor, scribbles: Tensor, strokes: Strokes | None) -> list[Tensor]:
+        """(2, B, *grid) labels -> those that strokes vouch for, background elsewhere, and how sure that is."""
+        annotated, outside = (None, None) if strokes is None else (strokes.annotated, strokes.outside)
+        num_labels, ignore_label = self.space.num_labels, self.space.ignore_label
+        both = vouch(labels.flatten(0, 1), scribbles, num_labels, ignore_label, annotated, outside)
+        return [each.view_as(labels) for each in both]
 
     def mixed(self, pseudo: PseudoLabels, drawn: Drawn) -> tuple[Tensor, Tensor | None]:
         """Pseudo-labels (K, *grid) of the twins, and their weights.

@@ -40,8 +40,9 @@ from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.network.dual_decoder import DualDecoderUNet
 from nnunetv2_pclmix.objective import TERMS, PCLMixObjective, StepResult, term_weights
+from nnunetv2_pclmix.teacher import Teacher
 from nnunetv2_pclmix.training_state import capture_random_state, restore_random_state, seed_everything
-from nnunetv2_pclmix.training_step import StepInput, half_precision, one_pass
+from nnunetv2_pclmix.training_step import Ask, StepInput, half_precision, one_pass
 
 MAX_GRADIENT_NORM = 12.0  # nnU-Net's
 
@@ -85,6 +86,8 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         self.rng = np.random.default_rng(self.config.seed)
         self.queue: MemoryQueue
         self.objective: PCLMixObjective
+        self.teacher: Teacher | None = None
+        self._ask_teacher: Ask | None = None  # the same, compiled where nnU-Net compiles
         self._gradients: Callable[[StepInput], StepResult]
         self._restored: dict[str, Any] | None = None
         self._step_in_epoch = 0
@@ -115,6 +118,9 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             self.queue,
             self.configuration_manager.spacing,
         )
+        if self.config.teacher_decay is not None:
+            self.teacher = Teacher(self._bare_network(), self.config.teacher_decay)
+            self._ask_teacher = torch.compile(self.teacher) if self._do_i_compile() else self.teacher
         self._gradients = self._step_in_two_passes if self._two_passes else self._step_in_one_pass
         if not self.is_ddp:
             if self._do_i_compile():
@@ -293,6 +299,8 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
 
     def on_train_start(self) -> None:
         super().on_train_start()
+        if self.teacher is not None and not self.teacher.updates:
+            self.teacher.follow(self._bare_network())  # which may have got pretrained weights meanwhile
         if self._restored is not None:
             self._restore_random_streams(self._restored)
             self._restored = None
@@ -320,6 +328,8 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         self.optimizer.zero_grad(set_to_none=True)
         result = self._gradients(StepInput(data, target, drawn.to(self.device), strokes.to(self.device)))
         self._enqueue(result, self._update_weights())
+        if self.teacher is not None:
+            self.teacher.follow(self._bare_network())
         self._step_in_epoch += 1
         return self._to_host(result)
 
@@ -330,7 +340,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
 
     def _step_in_one_pass(self, step: StepInput) -> StepResult:
         """Gradients of a step from one forward of patches and twins together."""
-        result = one_pass(self.network, self.objective, step, self._grey_channels())
+        result = one_pass(self.network, self.objective, step, self._grey_channels(), self._ask_teacher)
         self._backward(result.loss)
         return result
 
@@ -340,9 +350,10 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         grey = step.images[:size, : self._grey_channels()]
         with self.network.no_sync() if self.is_ddp else nullcontext():
             with half_precision(self.device):
+                taught = None if self._ask_teacher is None else self._ask_teacher(step.images[:size])
                 output = self.network(step.images[:size])
                 targets = [t[:size] for t in step.targets]
-                patches = self.objective.on_patches(output, targets, step.drawn, step.strokes, grey)
+                patches = self.objective.on_patches(output, targets, step.drawn, step.strokes, grey, taught)
             self._backward(patches.loss)
         with half_precision(self.device):
             output = self.network(step.images[size:])
@@ -451,6 +462,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         state = {
             "training_only_weights": self._bare_network().training_only_state(),
             "queue": self.queue.state_dict(),
+            "teacher": None if self.teacher is None else self.teacher.training_state(),
             "rng": self.rng.bit_generator.state,
             "random_state": capture_random_state(self.device),
             "loader_rng": {name: loader.rng.bit_generator.state for name, loader in self._loaders().items()},
@@ -465,6 +477,9 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             return
         self._bare_network().load_training_only_state(state["training_only_weights"])
         self.queue.load_state_dict(state["queue"])
+        taught = state.get("teacher")  # those of 0.1 had none
+        if self.teacher is not None and taught is not None:
+            self.teacher.load_training_state(taught)
         self._restored = state
 
     def _restore_random_streams(self, state: dict[str, Any]) -> None:

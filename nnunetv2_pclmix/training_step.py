@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 
 from nnunetv2_pclmix.closed_world import Strokes
 from nnunetv2_pclmix.objective import Drawn, PCLMixObjective, StepResult
+
+Ask = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From images (N, channels, *grid) to logits (N, C, *grid) of two decoders."""
 
 
 class StepInput(NamedTuple):
@@ -33,7 +37,13 @@ def half_precision(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast("cuda") if device.type == "cuda" else nullcontext()
 
 
-def one_pass(network: nn.Module, objective: PCLMixObjective, step: StepInput, grey_channels: int) -> StepResult:
+def one_pass(
+    network: nn.Module,
+    objective: PCLMixObjective,
+    step: StepInput,
+    grey_channels: int,
+    ask_teacher: Ask | None = None,
+) -> StepResult:
     """Forward pass of patches and twins together, and the objective.
 
     Args:
@@ -41,10 +51,13 @@ def one_pass(network: nn.Module, objective: PCLMixObjective, step: StepInput, gr
         objective: what it is trained for.
         step: the batch.
         grey_channels: how many of the input channels are images; those of a cascade's previous stage come after them.
+        ask_teacher: for the logits of the patches that become their pseudo-labels; None: the network's own do.
 
     Returns:
         The loss and what goes with it.
     """
     with half_precision(step.images.device):
-        output = network(step.images)
-        return objective.of_drawn(output, step.targets, step.drawn, step.strokes, step.images[:, :grey_channels])
+        # first, so that what it computes is gone before the network keeps its own for the backward pass
+        taught = None if ask_teacher is None else ask_teacher(step.images[: len(step.strokes.annotated)])
+        output, grey = network(step.images), step.images[:, :grey_channels]
+        return objective.of_drawn(output, step.targets, step.drawn, step.strokes, grey, taught)

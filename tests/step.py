@@ -1,4 +1,4 @@
-"""A whole step on any device: network, objective and queue, and one batch for them."""
+"""A whole step on any device: network, teacher, objective and queue, and one batch for them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from nnunetv2_pclmix.losses.supervised import PartialDiceCELoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.objective import PCLMixObjective
+from nnunetv2_pclmix.teacher import Teacher
 from tests.network.test_dual_decoder import _unet
 
 CLASSES, IGNORE, PATCHES, TWINS = 4, 4, 3, 2
@@ -26,7 +27,7 @@ GRIDS = {2: (64, 48), 3: (16, 32, 32)}
 
 
 class Step:
-    """Network, objective and queue on a device, and one batch for them.
+    """Network, teacher (where the preset has one), objective and queue on a device, and one batch for them.
 
     Args:
         device: where.
@@ -43,6 +44,7 @@ class Step:
             .to(device, dtype)
             .train()
         )
+        self.teacher = None if config.teacher_decay is None else Teacher(self.network, config.teacher_decay)
         grid, rng = GRIDS[dim], np.random.default_rng(0)
         images = rng.normal(size=(PATCHES + TWINS, 1, *grid))
         labels = rng.choice([0, 1, 2, 3, *[IGNORE] * 20], images.shape)
@@ -71,7 +73,8 @@ class Step:
     def __call__(self, progress: float = 0.5) -> torch.Tensor:
         """Gradients and a longer queue; returns the terms."""
         rng, output = np.random.default_rng(1), self.network(self.images)
-        result = self.objective(output, self.targets, self.mix, progress, rng, self.strokes, self.images)
+        taught = None if self.teacher is None else self.teacher(self.images[:PATCHES])
+        result = self.objective(output, self.targets, self.mix, progress, rng, self.strokes, self.images, taught)
         result.loss.backward()
         self.queue.enqueue(result.queue_vectors, result.queue_valid)
         return result.terms

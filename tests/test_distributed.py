@@ -21,6 +21,7 @@ from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.objective import PCLMixObjective
+from nnunetv2_pclmix.teacher import Teacher
 from tests.network.test_dual_decoder import _unet
 
 IGNORE, STEPS, PATCH = 4, 3, (32, 32)
@@ -47,6 +48,7 @@ def _train(
     queue = MemoryQueue(4, 9, config.embedding_dimension).to(device)
     every_scale = DeepSupervisionWrapper(loss, (0.6, 0.3, 0.1))
     objective = PCLMixObjective(config, ClassSpace(4, IGNORE), every_scale, loss, queue)
+    teacher = Teacher(network, 0.9)
     optimizer = torch.optim.SGD(network.parameters(), 0.05)
     first = sum(images_per_rank[:rank])
     for step in range(STEPS):
@@ -57,16 +59,19 @@ def _train(
         x, t = torch.cat([data[mine], data[mine].flip(2)]), torch.cat([labels[mine], labels[mine].flip(2)])
         mix = draw_mix(images_per_rank[rank], PATCH, 0.2, rng)
         targets = [t, t[..., ::2, ::2], t[..., ::4, ::4]]
-        result = objective(model(x), targets, mix, 1.0, rng)
+        taught = teacher(x[: images_per_rank[rank]])
+        result = objective(model(x), targets, mix, 1.0, rng, taught=taught)
         optimizer.zero_grad()
         result.loss.backward()
         assert [n for n, p in network.named_parameters() if p.grad is None] == []
         optimizer.step()
+        teacher.follow(network)
         vectors, valid = result.queue_vectors, result.queue_valid
         if world > 1:
             vectors, valid = gather_for_queue(vectors, valid, max(images_per_rank))
         queue.enqueue(vectors, valid)
     weights = {f"weights.{k}": v.detach() for k, v in network.named_parameters()}
+    weights |= {f"teacher.{k}": v for k, v in teacher.named_parameters()}
     return {**weights, **{f"queue.{k}": v for k, v in queue.state_dict().items()}}
 
 

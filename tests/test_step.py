@@ -57,7 +57,8 @@ def test_a_step_copies_nothing_to_the_device_after_what_is_drawn(monkeypatch, pr
         strokes = strokes._replace(present=torch.ones(PATCHES, 4, dtype=torch.bool, device=device))
     drawn = objective.draw(step.mix, PATCHES, 0.5, np.random.default_rng(0)).to(device)
     with _NoCopying():
-        one_pass(step.network, objective, StepInput(step.images, step.targets, drawn, strokes), 1).loss.backward()
+        batch = StepInput(step.images, step.targets, drawn, strokes)
+        one_pass(step.network, objective, batch, 1, step.teacher).loss.backward()
         with pytest.raises(AssertionError, match="copies to another device"):
             step.mix.boxes.to(device)
 
@@ -111,6 +112,6 @@ def test_the_objective_is_compiled_without_what_stops_on_a_single_twin(monkeypat
     monkeypatch.setattr(torch, "compile", lambda function, **options: asked.append(options) or function)
     step = Step(torch.device("cpu"), torch.float32)
     step.objective.compile()
-    assert [options["dynamic"] for options in asked] == [False] * 3
+    assert [options["dynamic"] for options in asked] == [False] * 4
     expected = {"triton.mix_order_reduction": False} if hasattr(config.triton, "mix_order_reduction") else None
     assert all(options.get("options") == expected for options in asked)

@@ -58,6 +58,8 @@ class Measured(nnUNetTrainer):
         super().initialize()
         if self.precision == "bfloat16":
             train_in_bfloat16(self.network)
+            if isinstance(self, nnUNetTrainerPCLMix) and self.teacher is not None:
+                train_in_bfloat16(self.teacher, always=True)
 
     def get_dataloaders(self) -> tuple:
         augmenters = super().get_dataloaders()
@@ -88,15 +90,19 @@ class Measured(nnUNetTrainer):
             raise TimeIsUp
 
 
-def train_in_bfloat16(network: nn.Module) -> None:
+def train_in_bfloat16(network: nn.Module, *, always: bool = False) -> None:
     """Let a network compute in bfloat16 where autocast allows it, while training on the CPU; outputs stay float32.
 
     What nnU-Net does with float16 on CUDA. Processors that know bfloat16 need half of the time.
+
+    Args:
+        network: changed in place.
+        always: in evaluation mode, too.
     """
     forward = network.forward
 
     def mixed(*args: Any, **kwargs: Any) -> Any:
-        if not network.training:
+        if not (always or network.training):
             return forward(*args, **kwargs)
         with torch.autocast("cpu", torch.bfloat16):
             output = forward(*args, **kwargs)

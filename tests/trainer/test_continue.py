@@ -45,6 +45,9 @@ def test_an_interrupted_training_equals_an_uninterrupted_one_bit_for_bit(make_tr
     assert _losses(again) == _losses(whole)
     for mine, theirs in zip(again.network.parameters(), whole.network.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+    for mine, theirs in zip(again.teacher.parameters(), whole.teacher.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert again.teacher.updates == whole.teacher.updates == 1 + 4 * 3
     assert torch.equal(again.queue.features, whole.queue.features)
 
 
@@ -89,3 +92,31 @@ def test_pretrained_weights_of_a_stock_training_are_accepted_and_the_other_way_r
     load_pretrained_weights(mine.network, str(tmp_path / "nnUNetTrainer.pth"))
     assert torch.equal(mine.network.encoder.stages[0][0].convs[0].conv.weight, stock_weight)
     load_pretrained_weights(stock.network, str(tmp_path / "nnUNetTrainerPCLMix.pth"))
+
+
+def test_the_teacher_begins_with_pretrained_weights(make_trainer, tmp_path):
+    from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
+
+    first, second = make_trainer(), make_trainer()
+    first.initialize()
+    first.save_checkpoint(str(tmp_path / "first.pth"))
+    second.initialize()
+    load_pretrained_weights(second.network, str(tmp_path / "first.pth"))
+    second.on_train_start()
+    for mine, theirs in zip(second.teacher.network.parameters(), second.network.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_a_checkpoint_without_a_teacher_continues_with_one(make_trainer):
+    earlier = make_trainer(pclmix={"teacher_decay": None})
+    earlier.run_training()
+    assert earlier.teacher is None
+    later = make_trainer(continue_training=True)
+    later.load_checkpoint(str(Path(earlier.output_folder) / "checkpoint_final.pth"))
+    later.on_train_start()
+    for mine, theirs in zip(later.teacher.network.parameters(), earlier.network.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    without = make_trainer(pclmix={"teacher_decay": None}, continue_training=True)
+    later.save_checkpoint(str(Path(later.output_folder) / "with.pth"))
+    without.load_checkpoint(str(Path(later.output_folder) / "with.pth"))
+    assert without.teacher is None

@@ -109,6 +109,7 @@ def test_a_step_that_is_not_finite_is_named_and_changes_nothing(make_trainer):
     trainer.network.train()
     trainer.train_step(batch)
     assert all(torch.equal(v, weights[k]) for k, v in trainer.network.state_dict().items())
+    assert all(weight.isfinite().all() for weight in trainer.teacher.parameters())
     assert not trainer.queue.filled().any()
     assert "supervised_main" in Path(trainer.log_file).read_text().split("not finite in step 0")[0].splitlines()[-1]
 
