@@ -44,11 +44,11 @@ class _NoCopying(TorchDispatchMode):
 
 @pytest.mark.parametrize("regions", [False, True])
 @pytest.mark.parametrize("dim", [2, 3])
-@pytest.mark.parametrize("preset", ["default", "published"])
-def test_a_step_copies_nothing_to_the_device_after_what_is_drawn(monkeypatch, preset, dim, regions):
+@pytest.mark.parametrize("settings", [{}, {"teacher_decay": 0.9}, {"preset": "published"}])
+def test_a_step_copies_nothing_to_the_device_after_what_is_drawn(monkeypatch, settings, dim, regions):
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # there is none for such tensors
     device = torch.device("meta")
-    step = Step(device, torch.float32, dim, preset=preset)
+    step = Step(device, torch.float32, dim, **settings)
     objective, strokes = step.objective, step.strokes
     if regions:
         space, loss = RegionSpace([(1, 2, 3), (2, 3), 3, 1], [1, 2, 3, 1], CLASSES, IGNORE), _region_loss()
@@ -74,17 +74,19 @@ def _region_loss() -> DC_and_BCE_loss:
 
 
 @pytest.mark.parametrize("dim", [2, 3])
-@pytest.mark.parametrize("preset", ["default", "published"])
-def test_a_step_needs_no_value_of_a_tensor(monkeypatch, preset, dim):
+@pytest.mark.parametrize("settings", [{}, {"teacher_decay": 0.9}, {"preset": "published"}])
+def test_a_step_needs_no_value_of_a_tensor(monkeypatch, settings, dim):
     """A meta tensor has none: nothing that a GPU would have to be waited for, no shape that depends on the data."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # there is none for such tensors
-    step = Step(torch.device("meta"), torch.float32, dim, preset=preset)
+    step = Step(torch.device("meta"), torch.float32, dim, **settings)
     with _NoWaiting():
         assert step().shape == (len(TERMS),)
     assert step.network.encoder.stages[0][0].convs[0].conv.weight.grad is not None
 
 
-@pytest.mark.parametrize("settings", [{}, {"preset": "published"}, {"mix_consistency_certain_only": True}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"teacher_decay": 0.9}, {"preset": "published"}, {"mix_consistency_certain_only": True}]
+)
 def test_a_compiled_objective_is_compiled_once_and_agrees_with_eager(monkeypatch, settings):
     torch._dynamo.reset()
     monkeypatch.setattr(closed_world, "_is_never_looked_at", lambda device: True)  # as on a GPU

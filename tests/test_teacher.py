@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nnunetv2_pclmix.closed_world import Strokes
-from nnunetv2_pclmix.config import PCLMixConfig, config_from_plans
+from nnunetv2_pclmix.config import PCLMixConfig
 from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.objective import TERMS
 from nnunetv2_pclmix.teacher import Teacher
@@ -109,10 +109,6 @@ def test_it_is_compiled_once_and_in_one_piece():
 def test_a_decay_that_is_none_is_refused(value):
     with pytest.raises(ValueError, match="teacher_decay between 0 and 1"):
         PCLMixConfig(teacher_decay=value)
-
-
-def test_the_paper_has_no_teacher():
-    assert config_from_plans({"pclmix": {"preset": "published"}}, {}).teacher_decay is None
 
 
 def _random_logits(seed: int, step: Step) -> tuple[torch.Tensor, torch.Tensor]:

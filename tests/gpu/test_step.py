@@ -19,13 +19,14 @@ from tests.network.test_dual_decoder import _unet
 from tests.step import CLASSES, GRIDS, PATCHES, Step
 
 pytestmark = pytest.mark.gpu
+SETTINGS: list[dict] = [{}, {"teacher_decay": 0.9}, {"preset": "published"}]
 
 
 @pytest.mark.parametrize("dim", [2, 3])
-@pytest.mark.parametrize("preset", ["default", "published"])
-def test_terms_gradients_and_queue_equal_those_of_the_cpu(cuda, preset, dim):
-    here, there = (Step(torch.device(d), torch.float64, dim, preset=preset) for d in ("cpu", cuda))
-    single = preset == "default"  # nnU-Net's Dice sums in float32 whatever the input
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_terms_gradients_and_queue_equal_those_of_the_cpu(cuda, settings, dim):
+    here, there = (Step(torch.device(d), torch.float64, dim, **settings) for d in ("cpu", cuda))
+    single = "preset" not in settings  # nnU-Net's Dice sums in float32 whatever the input
     for name, a, b in zip(TERMS, here().tolist(), there().tolist(), strict=True):
         assert b == pytest.approx(a, rel=1e-5 if single and "supervised_main" in name else 1e-9, abs=1e-12), name
     for (name, a), b in zip(here.network.named_parameters(), there.network.parameters(), strict=True):
@@ -36,9 +37,9 @@ def test_terms_gradients_and_queue_equal_those_of_the_cpu(cuda, preset, dim):
 
 
 @pytest.mark.parametrize("dim", [2, 3])
-@pytest.mark.parametrize("preset", ["default", "published"])
-def test_a_step_never_waits_for_the_device(cuda, preset, dim):
-    step = Step(cuda, torch.float32, dim, preset=preset, contrast_views=100, contrast_anchors=64)
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_a_step_never_waits_for_the_device(cuda, settings, dim):
+    step = Step(cuda, torch.float32, dim, **settings, contrast_views=100, contrast_anchors=64)
     with torch.autocast("cuda"):
         step()  # the first one builds things
     torch.cuda.synchronize()
@@ -94,10 +95,10 @@ def test_inductor_compiles_the_network_without_graph_breaks_and_agrees_with_eage
 
 
 @pytest.mark.parametrize("dim", [2, 3])
-@pytest.mark.parametrize("preset", ["default", "published"])
-def test_a_compiled_objective_agrees_with_eager(cuda, preset, dim):
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_a_compiled_objective_agrees_with_eager(cuda, settings, dim):
     torch._dynamo.reset()
-    eager, compiled = (Step(cuda, torch.float32, dim, preset=preset) for _ in range(2))
+    eager, compiled = (Step(cuda, torch.float32, dim, **settings) for _ in range(2))
     compiled.objective.compile()
     for name, a, b in zip(TERMS, eager().tolist(), compiled().tolist(), strict=True):
         assert b == pytest.approx(a, rel=1e-3, abs=1e-5), name
@@ -107,11 +108,11 @@ def test_a_compiled_objective_agrees_with_eager(cuda, preset, dim):
 
 @pytest.mark.parametrize("compiles", [False, True])
 @pytest.mark.parametrize("dim", [2, 3])
-@pytest.mark.parametrize("preset", ["default", "published"])
-def test_a_captured_step_is_the_ordinary_one(cuda, preset, dim, compiles):
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_a_captured_step_is_the_ordinary_one(cuda, settings, dim, compiles):
     """Other images, boxes, coins, weights and rows of the queue in every step; half precision, nothing at random."""
     torch._dynamo.reset()
-    ordinary, captured = (Step(cuda, torch.float32, dim, preset=preset) for _ in range(2))
+    ordinary, captured = (Step(cuda, torch.float32, dim, **settings) for _ in range(2))
     if compiles:
         captured.objective.compile()
     said: list[str] = []

@@ -14,7 +14,7 @@ from tests.test_distributed import _two_ranks
 pytestmark = pytest.mark.gpu
 
 
-@pytest.mark.parametrize("pclmix", [{}, {"preset": "published"}, {"patch_fraction": 1.0}])
+@pytest.mark.parametrize("pclmix", [{}, {"teacher_decay": 0.9}, {"preset": "published"}, {"patch_fraction": 1.0}])
 def test_train_continue_and_validate(make_trainer, cuda, monkeypatch, pclmix):
     monkeypatch.setenv("nnUNet_compile", "f")
     trainer = make_trainer(epochs=3, iterations=4, pclmix={**pclmix, "seed": 1}, device=cuda)
@@ -38,11 +38,12 @@ def test_train_continue_and_validate(make_trainer, cuda, monkeypatch, pclmix):
     assert again.current_epoch == 4
 
 
-def test_a_compiled_training_ends_and_its_checkpoint_is_a_plain_networks(make_trainer, cuda, monkeypatch):
+@pytest.mark.parametrize("pclmix", [{}, {"teacher_decay": 0.9}])
+def test_a_compiled_training_ends_and_its_checkpoint_is_a_plain_networks(make_trainer, cuda, monkeypatch, pclmix):
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     monkeypatch.setenv("nnUNet_compile", "t")
-    trainer = make_trainer(epochs=1, iterations=3, device=cuda)
+    trainer = make_trainer(epochs=1, iterations=3, device=cuda, pclmix=pclmix)
     trainer.run_training()
     assert isinstance(trainer.network, torch._dynamo.OptimizedModule)
     assert "CUDA graph" not in Path(trainer.log_file).read_text()

@@ -15,7 +15,7 @@ def _losses(trainer):
 
 
 def test_an_interrupted_training_equals_an_uninterrupted_one_bit_for_bit(make_trainer):
-    pclmix = {"seed": 7, "queue_length": 5}
+    pclmix = {"seed": 7, "queue_length": 5, "teacher_decay": 0.9}
     whole = make_trainer(epochs=4, iterations=3, pclmix=pclmix)
     whole.run_training()
 
@@ -97,7 +97,7 @@ def test_pretrained_weights_of_a_stock_training_are_accepted_and_the_other_way_r
 def test_the_teacher_begins_with_pretrained_weights(make_trainer, tmp_path):
     from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 
-    first, second = make_trainer(), make_trainer()
+    first, second = make_trainer(), make_trainer(pclmix={"teacher_decay": 0.9})
     first.initialize()
     first.save_checkpoint(str(tmp_path / "first.pth"))
     second.initialize()
@@ -108,15 +108,15 @@ def test_the_teacher_begins_with_pretrained_weights(make_trainer, tmp_path):
 
 
 def test_a_checkpoint_without_a_teacher_continues_with_one(make_trainer):
-    earlier = make_trainer(pclmix={"teacher_decay": None})
+    earlier = make_trainer()
     earlier.run_training()
     assert earlier.teacher is None
-    later = make_trainer(continue_training=True)
+    later = make_trainer(pclmix={"teacher_decay": 0.9}, continue_training=True)
     later.load_checkpoint(str(Path(earlier.output_folder) / "checkpoint_final.pth"))
     later.on_train_start()
     for mine, theirs in zip(later.teacher.network.parameters(), earlier.network.parameters(), strict=True):
         assert torch.equal(mine, theirs)
-    without = make_trainer(pclmix={"teacher_decay": None}, continue_training=True)
+    without = make_trainer(continue_training=True)
     later.save_checkpoint(str(Path(later.output_folder) / "with.pth"))
     without.load_checkpoint(str(Path(later.output_folder) / "with.pth"))
     assert without.teacher is None
