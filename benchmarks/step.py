@@ -187,9 +187,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     def pseudo_labels() -> None:
         main, auxiliary = output.main[0][:patches], output.auxiliary[:patches]
-        pseudo = objective.pseudo_labels(main, auxiliary, scribbles, None, strokes, images[:patches])
-        if teacher is not None:  # these were of its logits
-            objective.islands(main, auxiliary, scribbles, strokes)
+        for _ in range(1 if teacher is None else 2):  # of the network's logits, and of the teacher's
+            pseudo = objective.pseudo_labels(main, auxiliary, scribbles, None, strokes, images[:patches])
         objective.mixed(pseudo, drawn)
 
     one = images[:1]

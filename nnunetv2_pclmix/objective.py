@@ -315,11 +315,10 @@ class PCLMixObjective:
         main, auxiliary = output.main[0], output.auxiliary
         scribbles = targets[0][:, 0]
         certain = drawn.threshold if self.config.mix_consistency_certain_only else None
-        if taught is None:
-            pseudo = self.pseudo_labels(main, auxiliary, scribbles, certain, strokes, images)
-        else:  # what the network itself takes for a structure is still held against it
-            pseudo = self.pseudo_labels(*taught, scribbles, certain, strokes, images)
-            pseudo = pseudo._replace(islands=self.islands(main, auxiliary, scribbles, strokes))
+        pseudo = self.pseudo_labels(main.detach(), auxiliary.detach(), scribbles, certain, strokes, images)
+        if taught is not None:  # what the network itself takes for a structure is still held against it
+            by_teacher = self.pseudo_labels(*taught, scribbles, certain, strokes, images)
+            pseudo = by_teacher._replace(islands=pseudo.islands)
         pseudo_labels, weights = self.mixed(pseudo, drawn)
         own = pseudo.numbered(drawn.own) if len(drawn.own) else None
         present = None if strokes is None else strokes.present
@@ -381,7 +380,7 @@ class PCLMixObjective:
             if hasattr(inductor.triton, "mix_order_reduction"):
                 # this way of joining reductions ends in an assertion where a step has a single twin (torch 2.11)
                 options["options"] = {"triton.mix_order_reduction": False}
-        for name in ("pseudo_labels", "islands", "terms_of_patches", "terms_of_twins"):
+        for name in ("pseudo_labels", "terms_of_patches", "terms_of_twins"):
             setattr(self, name, torch.compile(getattr(self, name), dynamic=False, **options))
 
     def terms_of_patches(
@@ -469,44 +468,27 @@ class PCLMixObjective:
             strokes: as of ``__call__``.
             images: (B, channels, *grid) grey values; None: not asked.
         """
-        decoders = self._possible_logits(main, auxiliary, strokes)
+        decoders = [main, auxiliary]
+        if strokes is not None and self.config.closed_world:
+            decoders = [self.space.only_present(logits, strokes.present) for logits in decoders]
         if images is not None and self.config.appearance_weight:
             decoders = self._by_appearance(decoders, images, scribbles)
         labels = torch.stack([self.space.labels_of_logits(logits) for logits in decoders])
         weights: Tensor | None = None
         islands: Tensor | None = None
         if self.config.closed_world:
-            vouched, sure = self._vouched(labels, scribbles, strokes)
+            annotated, outside = (None, None) if strokes is None else (strokes.annotated, strokes.outside)
+            num_labels, ignore_label = self.space.num_labels, self.space.ignore_label
+            vouched, sure = vouch(labels.flatten(0, 1), scribbles, num_labels, ignore_label, annotated, outside)
+            vouched, sure = vouched.view_as(labels), sure.view_as(labels)
             islands = vouched != labels
-            known = scribbles != self.space.ignore_label
+            known = scribbles != ignore_label
             labels = torch.where(known, scribbles.long(), vouched)
             weights = torch.where(known, 1.0, sure)
         if threshold is not None:
             certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= threshold
             weights = certain.float().expand(labels.shape) if weights is None else weights * certain
         return PseudoLabels(labels, weights, islands)
-
-    @torch.no_grad()
-    def islands(self, main: Tensor, auxiliary: Tensor, scribbles: Tensor, strokes: Strokes | None) -> Tensor | None:
-        """What both decoders take for a structure where no stroke is; see ``PseudoLabels``, arguments as above."""
-        if not self.config.closed_world:
-            return None
-        decoders = self._possible_logits(main, auxiliary, strokes)
-        labels = torch.stack([self.space.labels_of_logits(logits) for logits in decoders])
-        return self._vouched(labels, scribbles, strokes)[0] != labels
-
-    def _possible_logits(self, main: Tensor, auxiliary: Tensor, strokes: Strokes | None) -> list[Tensor]:
-        """Both decoders' logits, without structures that the strokes say are not in the image."""
-        if strokes is None or not self.config.closed_world:
-            return [main, auxiliary]
-        return [self.space.only_present(logits, strokes.present) for logits in (main, auxiliary)]
-
-    def _vouched(self, labels: Tensor, scribbles: Tensor, strokes: Strokes | None) -> list[Tensor]:
-        """(2, B, *grid) labels -> those that strokes vouch for, background elsewhere, and how sure that is."""
-        annotated, outside = (None, None) if strokes is None else (strokes.annotated, strokes.outside)
-        num_labels, ignore_label = self.space.num_labels, self.space.ignore_label
-        both = vouch(labels.flatten(0, 1), scribbles, num_labels, ignore_label, annotated, outside)
-        return [each.view_as(labels) for each in both]
 
     def mixed(self, pseudo: PseudoLabels, drawn: Drawn) -> tuple[Tensor, Tensor | None]:
         """Pseudo-labels (K, *grid) of the twins, and their weights.

@@ -114,6 +114,6 @@ def test_the_objective_is_compiled_without_what_stops_on_a_single_twin(monkeypat
     monkeypatch.setattr(torch, "compile", lambda function, **options: asked.append(options) or function)
     step = Step(torch.device("cpu"), torch.float32)
     step.objective.compile()
-    assert [options["dynamic"] for options in asked] == [False] * 4
+    assert [options["dynamic"] for options in asked] == [False] * 3
     expected = {"triton.mix_order_reduction": False} if hasattr(config.triton, "mix_order_reduction") else None
     assert all(options.get("options") == expected for options in asked)
