@@ -194,8 +194,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     one = images[:1]
     planned = _multiply_adds(lambda: stock(one))
     floor = _multiply_adds(lambda: dual(one)) / planned
-    # it is asked for the patches alone, and has no backward pass, which takes twice as much as a forward pass
-    asking = 0.0 if teacher is None else _multiply_adds(lambda: teacher(one)) / planned * patches / args.images / 3
     steps = {"stock": stock_step, "step": dual_step}
     parts: dict[str, Callable[[], object]] = {"contrast": contrast, "pseudo": pseudo_labels}
     if device.type == "cuda":  # what they take as parts of a larger graph, without the host's share
@@ -211,10 +209,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("multiply-adds of the training network (the floor)", "the planned network", floor),
         ("a training step", "stock's step with as many images", step),
         ("a training step", "stock's step times the floor", step / floor),
-        ("multiply-adds of a step, the teacher's forward pass included", "stock's step", floor + asking),
-        ("a training step", "stock's step times these", step / (floor + asking)),
         ("contrast with its gradient, and pseudo-labels", "a training step", extra),
     ]
+    if teacher is not None:
+        # it is asked for the patches alone, and has no backward pass, which takes twice as much as a forward pass
+        floor += _multiply_adds(lambda: teacher(one)) / planned * patches / args.images / 3
+        rows.append(("multiply-adds of a step, the teacher's forward pass included", "stock's step", floor))
+        rows.append(("a training step", "stock's step times these", step / floor))
     if peaks:
         rows.append(("peak memory", "stock's with as many images", peaks["step"] / peaks["stock"]))
     print_table(rows)

@@ -38,6 +38,17 @@ def test_step(ratios, pclmix):
     assert 0 < made["contrast with its gradient, and pseudo-labels", "a training step"] < 1
 
 
+def test_step_with_a_teacher(ratios):
+    pclmix = '{"teacher_decay": 0.9}'
+    made, _ = ratios("step", "--features", "4", "8", "16", "--patch-size", "32", "32", "--pclmix", pclmix)
+    assert len(made) == 6
+    asking = made["multiply-adds of a step, the teacher's forward pass included", "stock's step"]
+    # of 8 images 7 are patches; the teacher has no projection head
+    assert 1 + 7 / 8 / 3 < asking < made[FLOOR, "the planned network"] * (1 + 7 / 8 / 3)
+    step, above = (made["a training step", f"stock's step {to}"] for to in ("with as many images", "times these"))
+    assert step / asking == pytest.approx(above, abs=2e-3 * (1 + step))
+
+
 def test_contrast(ratios):
     made, _ = ratios("contrast", "--images", "2", "--grid", "6", "5", "--anchors", "40")
     assert next(iter(made.values())) > 0
