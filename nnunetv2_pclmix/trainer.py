@@ -477,7 +477,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             return
         self._bare_network().load_training_only_state(state["training_only_weights"])
         self.queue.load_state_dict(state["queue"])
-        taught = state.get("teacher")  # those of 0.1 had none
+        taught = state.get("teacher")  # earlier ones have none
         if self.teacher is not None and taught is not None:
             self.teacher.load_training_state(taught)
         self._restored = state

@@ -9,7 +9,7 @@ from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.objective import TERMS
 from nnunetv2_pclmix.teacher import Teacher
 from tests.network.test_dual_decoder import _unet
-from tests.step import CLASSES, PATCHES, Step
+from tests.step import CLASSES, IGNORE, PATCHES, Step
 
 
 def _network(seed: int = 0):
@@ -110,11 +110,17 @@ def test_a_decay_that_is_none_is_refused(value):
         PCLMixConfig(teacher_decay=value)
 
 
-def _random_logits(seed: int, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
-    rng = np.random.default_rng(seed)
+def _with_an_island(step: Step) -> list[torch.Tensor]:
+    """Two decoders' logits: anything on the left, then background, then a structure far from any stroke."""
+    rng = np.random.default_rng(0)
+    for target in step.targets:
+        target[..., target.shape[-1] // 4 :] = IGNORE
     shape = (PATCHES, CLASSES, *step.images.shape[2:])
-    main, auxiliary = (torch.from_numpy(3 * rng.normal(size=shape)).to(step.images.dtype) for _ in range(2))
-    return main, auxiliary
+    logits = [torch.from_numpy(3 * rng.normal(size=shape)).to(step.images.dtype) for _ in range(2)]
+    for each in logits:
+        each[..., 12:] = 0.0
+        each[:, 0, :, 12:36] = each[:, 1, :, 36:] = 9.0
+    return logits
 
 
 @pytest.mark.parametrize("coin", [1, 3])  # the two sides of both coins
@@ -122,7 +128,7 @@ def _random_logits(seed: int, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
 def test_what_is_learned_comes_from_the_teacher_and_islands_are_the_networks(settings, coin):
     """As if the network had predicted what the teacher says, in all terms of pseudo-labels, and in no other."""
     step = Step(torch.device("cpu"), torch.float64, **settings)
-    output, taught = step.network(step.images), _random_logits(0, step)
+    output, taught = step.network(step.images), _with_an_island(step)
     rest = step.targets, step.mix, 0.5
 
     def terms(logits, images=step.images):

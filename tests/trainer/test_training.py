@@ -240,6 +240,20 @@ def test_two_passes_give_the_gradients_of_one(make_trainer, settings):
         assert torch.allclose(gradients[1][name], gradient, rtol=1e-3, atol=1e-5), name
 
 
+@pytest.mark.parametrize("two_passes", [False, True])
+def test_the_network_learns_what_its_teacher_says(make_trainer, two_passes):
+    settings = {"teacher_decay": 0.9, "two_passes": two_passes, "closed_world": False, "appearance_weight": 0.0}
+    trainer = make_trainer(pclmix=settings)
+    trainer.initialize()
+    trainer.on_train_start()
+    trainer.current_epoch, trainer._step_in_epoch = 0, 1  # half of the training
+    with torch.no_grad():
+        for layer in (trainer.teacher.network.decoder.seg_layers[-1], trainer.teacher.network.auxiliary_decoder.expand):
+            layer.bias[2] = 1e3
+    counts = trainer.train_step(next(trainer.dataloader_train))["pseudo_counts"]
+    assert counts.tolist() == [0, 0, trainer.num_twins * 64 * 64, 0]
+
+
 @pytest.mark.parametrize("change", [{}, REGIONS])
 def test_a_training_with_a_compiled_objective_gives_the_same_losses(make_trainer, change):
     losses = []
