@@ -66,7 +66,8 @@ class PCLMixConfig:
     pseudo_label_weight: float = 1.0  # of the patches' own, by a decoder chosen by chance; published: 0
     mix_consistency_certain_only: bool = False  # leave uncertain pseudo-labels out; published: False
     # They come from a copy of the network whose weights are averaged over past steps with this decay (teacher.py), say
-    # 0.999: a gain with whole strokes, for steps 1.3 times as long. None: from the network as it is; published
+    # 0.999: sometimes a gain, for steps 1.3 times as long, but in a short training a class vanished. None: from the
+    # network as it is; published
     teacher_decay: float | None = None
 
     # Appearance: near the borders of a prediction, pseudo-labels also follow the grey values of the image's own strokes
