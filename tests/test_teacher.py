@@ -129,10 +129,10 @@ def test_what_is_learned_comes_from_the_teacher_and_islands_are_the_networks(set
     """As if the network had predicted what the teacher says, in all terms of pseudo-labels, and in no other."""
     step = Step(torch.device("cpu"), torch.float64, **settings)
     output, taught = step.network(step.images), _with_an_island(step)
-    rest = step.targets, step.mix, 0.5
 
-    def terms(logits, images=step.images):
-        result = step.objective(output, *rest, np.random.default_rng(coin), step.strokes, images, logits)
+    def terms(logits):
+        rng = np.random.default_rng(coin)
+        result = step.objective(output, step.targets, step.mix, 0.5, rng, step.strokes, step.images, logits)
         return dict(zip(TERMS, result.terms.tolist(), strict=True)), result
 
     alone, _ = terms(None)

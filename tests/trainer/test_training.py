@@ -7,6 +7,7 @@ import pytest
 import torch
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from torch._dynamo import OptimizedModule
 
 from nnunetv2_pclmix.objective import TERMS, term_weights
 from nnunetv2_pclmix.trainer import nnUNetTrainerPCLMix
@@ -272,7 +273,8 @@ def test_a_training_with_a_compiled_objective_gives_the_same_losses(make_trainer
 def test_the_objective_is_compiled_where_nnunet_compiles(make_trainer, monkeypatch, compiles):
     calls = []
     monkeypatch.setattr("nnunetv2_pclmix.objective.PCLMixObjective.compile", lambda self: calls.append(self))
-    trainer = make_trainer()
+    trainer = make_trainer(pclmix={"teacher_decay": 0.9})
     monkeypatch.setattr(trainer, "_do_i_compile", lambda: compiles)
     trainer.initialize()
     assert calls == ([trainer.objective] if compiles else [])
+    assert isinstance(trainer._ask_teacher, OptimizedModule) is compiles
