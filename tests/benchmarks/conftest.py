@@ -61,6 +61,7 @@ def write_grid(tmp_path: Path) -> Callable[..., Path]:
 ROWS = [
     {"name": "stock", "trainer": "nnUNetTrainer"},
     {"name": "mine", "trainer": "nnUNetTrainerPCLMix"},
+    {"name": "taught", "trainer": "nnUNetTrainerPCLMix", "pclmix": {"teacher_decay": 0.9}},
     {"name": "partial CE", "trainer": "nnUNetTrainerPartialCE"},
     {"name": "without mirroring", "trainer": "nnUNetTrainerNoMirroring"},
 ]

@@ -101,6 +101,18 @@ def test_bfloat16_while_training_and_float32_while_predicting(trainer_of, row):
     assert 0 < (predicted[0] - trained[0]).norm() < 0.05 * predicted[0].norm()
 
 
+@pytest.mark.parametrize(("precision", "inside"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_the_teacher_computes_as_the_network_trains(trainer_of, precision, inside):
+    trainer, _ = trainer_of("taught", precision=precision)
+    trainer.initialize()
+    seen = []
+    first = next(m for m in trainer.teacher.modules() if isinstance(m, torch.nn.Conv2d))
+    first.register_forward_hook(lambda module, args, output: seen.append(output.dtype))
+    said = trainer.teacher(torch.randn(2, 1, *trainer.configuration_manager.patch_size))
+    assert seen == [inside]
+    assert {logits.dtype for logits in said} == {torch.float32}
+
+
 def test_a_training_stops_in_time_and_continues(trainer_of):
     trainer, run = trainer_of("mine", epochs=2)
     trainer.stop_at = time.time()
