@@ -98,9 +98,10 @@ class PCLMixConfig:
     queue_length: int = 500  # class means per class; published
     uncertainty_start: float = 0.75  # published: (0.75 + 0.25 ramp) ln 2
 
-    # Optimiser; None keeps nnU-Net's (SGD 0.01, momentum 0.99 Nesterov, 3e-5)
-    initial_lr: float | None = None  # published: 0.03
-    momentum: float | None = None  # published: 0.9, no Nesterov
+    # Optimiser; None keeps nnU-Net's (SGD 0.01, momentum 0.99 Nesterov, 3e-5). A gradient moves the weights as far as
+    # with these, but at once: with a momentum of 0.99 they swing, and the pseudo-labels, which they make, with them
+    initial_lr: float | None = 0.1  # published: 0.03
+    momentum: float | None = 0.9  # published, no Nesterov
     weight_decay: float | None = None  # published: 1e-4
 
     def __post_init__(self) -> None:

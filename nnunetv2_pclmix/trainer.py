@@ -471,6 +471,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
 
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
         super().load_checkpoint(filename_or_checkpoint)
+        self._keep_optimiser()
         self._register_log_keys()
         state = checkpoint.load(filename_or_checkpoint, self.device)
         if state is None:
@@ -481,6 +482,16 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         if self.teacher is not None and taught is not None:
             self.teacher.load_training_state(taught)
         self._restored = state
+
+    def _keep_optimiser(self) -> None:
+        """Where settings or defaults changed meanwhile: checkpoints hold the momentum, a learning rate must fit it."""
+        group = self.optimizer.param_groups[0]
+        if group.get("momentum") != self.optimizer.defaults.get("momentum"):
+            self.initial_lr = self.lr_scheduler.initial_lr = group["initial_lr"]
+            self.print_to_log_file(
+                f"PCLMix: goes on with the optimiser it began with, momentum {group['momentum']}, initial learning "
+                f"rate {self.initial_lr}"
+            )
 
     def _restore_random_streams(self, state: dict[str, Any]) -> None:
         self.rng.bit_generator.state = state["rng"]

@@ -51,6 +51,26 @@ def test_an_interrupted_training_equals_an_uninterrupted_one_bit_for_bit(make_tr
     assert torch.equal(again.queue.features, whole.queue.features)
 
 
+def test_a_training_keeps_the_optimiser_it_began_with(make_trainer):
+    nnunets = {"initial_lr": None, "momentum": None}
+    first = make_trainer(epochs=2, iterations=1, pclmix=nnunets)
+    first.initialize()
+    first.current_epoch = 1
+    file = str(Path(first.output_folder) / "checkpoint_latest.pth")
+    first.save_checkpoint(file)
+    again = make_trainer(epochs=2, iterations=1, continue_training=True)
+    again.load_checkpoint(file)
+    again.lr_scheduler.step(1)
+    group = again.optimizer.param_groups[0]
+    assert (group["momentum"], group["nesterov"]) == (0.99, True)
+    assert group["lr"] == pytest.approx(0.01 * 0.5**0.9)
+    assert "momentum 0.99, initial learning rate 0.01" in Path(again.log_file).read_text()
+
+    same = make_trainer(epochs=2, iterations=1, pclmix={**nnunets, "initial_lr": 0.02}, continue_training=True)
+    same.load_checkpoint(file)
+    assert same.initial_lr == same.lr_scheduler.initial_lr == 0.02
+
+
 def test_different_seeds_differ(make_trainer):
     first, second = (make_trainer(epochs=1, iterations=2, pclmix={"seed": seed}) for seed in (1, 2))
     for trainer in (first, second):

@@ -58,6 +58,18 @@ def test_published_uses_partial_cross_entropy_and_its_optimiser(make_trainer):
 
 
 @pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({}, (0.1, 0.9, 3e-5, False)), ({"initial_lr": None, "momentum": None}, (0.01, 0.99, 3e-5, True))],
+)
+def test_the_optimiser_of_default_and_nnunets(make_trainer, settings, expected):
+    trainer = make_trainer(pclmix=settings)
+    trainer.initialize()
+    group = trainer.optimizer.param_groups[0]
+    assert (group["lr"], group["momentum"], group["weight_decay"], group["nesterov"]) == expected
+    assert trainer.lr_scheduler.initial_lr == expected[0]
+
+
+@pytest.mark.parametrize(
     ("settings", "axes"),
     [({"mirroring": False}, None), ({"mirroring": True}, (0, 1)), ({"preset": "published"}, (0, 1))],
 )
