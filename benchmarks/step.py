@@ -41,6 +41,7 @@ from nnunetv2_pclmix.teacher import Teacher
 from nnunetv2_pclmix.training_step import StepInput, one_pass
 
 CLASSES, IGNORE = 4, 4
+MEMORY = ("peak memory of its tensors", "memory that CUDA holds for them")
 
 
 def _unet(features: list[int]) -> nn.Module:
@@ -70,18 +71,20 @@ def _multiply_adds(call: Callable[[], object]) -> int:
     return counter.get_total_flops() // 2
 
 
-def _peak_bytes(step: Callable[[], object], network: nn.Module) -> int:
-    """Most memory that CUDA has to hold for a step, with weights, gradients and momentum of its network.
+def _peak_bytes(step: Callable[[], object], network: nn.Module) -> tuple[int, int]:
+    """What a step's tensors take at most, and what CUDA holds for them, gaps between them included.
 
-    Of the second step, the first of those that are captured: what a step takes is then taken for good.
+    With weights, gradients and momentum of its network. Of the second step, the first of those that are captured: what
+    a step takes is then taken for good.
     """
     step()
     network.zero_grad(set_to_none=True)
     torch.cuda.empty_cache()
-    before = torch.cuda.memory_reserved()
+    allocated, reserved = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
     torch.cuda.reset_peak_memory_stats()
     step()
-    return torch.cuda.max_memory_reserved() - before + 2 * _bytes(network)  # the step made the gradients itself
+    kept = 2 * _bytes(network)  # the step made the gradients itself
+    return torch.cuda.max_memory_allocated() - allocated + kept, torch.cuda.max_memory_reserved() - reserved + kept
 
 
 def _bytes(network: nn.Module) -> int:
@@ -200,7 +203,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         parts = {name: record(call)[0].replay for name, call in parts.items()}
     peaks = {name: _peak_bytes(call, networks[name]) for name, call in steps.items()} if device.type == "cuda" else {}
     if peaks and teacher is not None:
-        peaks["step"] += _bytes(teacher)
+        needed, held = peaks["step"]
+        peaks["step"] = needed + _bytes(teacher), held + _bytes(teacher)
     seconds = interleaved({**steps, **parts}, args.repeats, device)
     step = seconds["step"] / seconds["stock"]
     extra = (seconds["contrast"] + seconds["pseudo"]) / seconds["step"]
@@ -217,10 +221,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows.append(("multiply-adds of a step, the teacher's forward pass included", "stock's step", floor))
         rows.append(("a training step", "stock's step times these", step / floor))
     if peaks:
-        rows.append(("peak memory", "stock's with as many images", peaks["step"] / peaks["stock"]))
+        for name, mine, its in zip(MEMORY, peaks["step"], peaks["stock"], strict=True):
+            rows.append((name, "stock's with as many images", mine / its))
     print_table(rows)
     print(f"\nmedians of {args.repeats}: " + ", ".join(f"{k} {v * 1e3:.1f} ms" for k, v in seconds.items()))
-    print("".join(f"peak {name} {peak / 2**30:.2f} GiB\n" for name, peak in peaks.items()), end="")
+    for name, peak in peaks.items():
+        print("peak {}: tensors {:.2f} GiB, held {:.2f} GiB".format(name, *(each / 2**30 for each in peak)))
 
 
 if __name__ == "__main__":
