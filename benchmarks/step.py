@@ -36,9 +36,10 @@ from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
 from nnunetv2_pclmix.losses.supervised import PartialDiceCELoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.build import add_training_parts
-from nnunetv2_pclmix.objective import PCLMixObjective, StepResult
+from nnunetv2_pclmix.objective import PCLMixObjective
+from nnunetv2_pclmix.step_data import StepInput, StepResult
 from nnunetv2_pclmix.teacher import Teacher
-from nnunetv2_pclmix.training_step import StepInput, one_pass
+from nnunetv2_pclmix.training_step import one_pass
 
 CLASSES, IGNORE = 4, 4
 MEMORY = ("peak memory of its tensors", "memory that CUDA holds for them")

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree  # torch's own way to reach the tensors in tuples and lists
 
-from nnunetv2_pclmix.objective import StepResult
-from nnunetv2_pclmix.training_step import StepInput
+from nnunetv2_pclmix.step_data import StepInput, StepResult
 
 Run = Callable[[StepInput], StepResult]
 Result = TypeVar("Result")

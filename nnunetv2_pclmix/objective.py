@@ -1,9 +1,9 @@
-"""The training objective of PCLMix: all terms of one step, by name, and what the queue and the log need."""
+"""The training objective of PCLMix: all terms of one step, and what the queue and the log need."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,153 +22,9 @@ from nnunetv2_pclmix.neighbourhood import mean_around
 from nnunetv2_pclmix.network.dual_decoder import DualOutput
 from nnunetv2_pclmix.precision import at_least_float32
 from nnunetv2_pclmix.pseudo_label import contrast_labels
-from nnunetv2_pclmix.schedule import entropy_threshold, gaussian_ramp, power_ramp
-
-TERMS = (
-    "supervised_main",
-    "supervised_main_mixed",
-    "supervised_auxiliary",
-    "supervised_auxiliary_mixed",
-    "mix_consistency_main",
-    "mix_consistency_auxiliary",
-    "decoder_consistency",
-    "contrast",
-    "closed_world_main",
-    "closed_world_auxiliary",
-    "pseudo_labels_main",
-    "pseudo_labels_auxiliary",
-)
-OF_TWINS = (*(name for name in TERMS if "mix" in name), "decoder_consistency")
-OF_PATCHES = tuple(name for name in TERMS if "mix" not in name)
-
-
-class Drawn(NamedTuple):
-    """What a step needs besides its batch: the schedule's numbers and what was decided by chance.
-
-    All of it tensors, so that a step is a function of tensors alone and can be captured as a CUDA graph. Pseudo-labels
-    are numbered from 0 to 2 B - 1, the main decoder's of the B patches first, then the auxiliary one's.
-
-    Attributes:
-        patch_weights: (len(OF_PATCHES),) weight of each term of the patches.
-        twin_weights: (len(OF_TWINS),) likewise of the twins.
-        threshold: () entropy in nats up to which a pseudo-label is certain.
-        inside: (K,) pseudo-label that each twin shows inside its box.
-        outside: (K,) likewise outside.
-        boxes: (K, dim, 2) see ``Mix``.
-        own: (B,) pseudo-label from which each patch learns itself; (0,) while patches learn from none.
-    """
-
-    patch_weights: Tensor
-    twin_weights: Tensor
-    threshold: Tensor
-    inside: Tensor
-    outside: Tensor
-    boxes: Tensor
-    own: Tensor
-
-    def to(self, device: torch.device) -> Drawn:
-        """The same on a device, without waiting for it."""
-        return Drawn(*(each.to(device, non_blocking=True) for each in self))
-
-
-class StepResult(NamedTuple):
-    """One step's objective.
-
-    Attributes:
-        loss: scalar to differentiate, the weighted sum of the terms.
-        terms: (len(TERMS),) unweighted values, detached.
-        queue_vectors: (B, C, D) class means for the queue.
-        queue_valid: (B, C) bool, which of them exist.
-        pseudo_counts: (C,) voxels of each class among the pseudo-labels.
-        scribble_counts: (C,) voxels of each class among the scribbles.
-    """
-
-    loss: Tensor
-    terms: Tensor
-    queue_vectors: Tensor
-    queue_valid: Tensor
-    pseudo_counts: Tensor
-    scribble_counts: Tensor
-
-
-class PseudoLabels(NamedTuple):
-    """What both decoders say of the patches, the main one first, sorted out by the strokes.
-
-    Attributes:
-        labels: (2, B, *grid).
-        weights: (2, B, *grid) how much they count; None for one everywhere.
-        islands: (2, B, *grid) bool, voxels taken for a structure where no stroke is; None without closed world.
-    """
-
-    labels: Tensor
-    weights: Tensor | None
-    islands: Tensor | None
-
-    def numbered(self, numbers: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(n,) numbers as of ``Drawn`` -> (n, *grid) labels and their weights."""
-        weights = None if self.weights is None else self.weights.flatten(0, 1)[numbers]
-        return self.labels.flatten(0, 1)[numbers], weights
-
-
-class PatchResult(NamedTuple):
-    """What the patches of a step contribute.
-
-    Attributes:
-        loss: scalar to differentiate.
-        values: the terms that speak of patches, detached.
-        share: of the patches among all images of the step.
-        pseudo_labels: (K, *grid) of the twins.
-        pseudo_weights: (K, *grid), or None for one everywhere.
-        queue_vectors: see ``StepResult``.
-        queue_valid: see ``StepResult``.
-        scribble_counts: see ``StepResult``.
-    """
-
-    loss: Tensor
-    values: dict[str, Tensor]
-    share: float
-    pseudo_labels: Tensor
-    pseudo_weights: Tensor | None
-    queue_vectors: Tensor
-    queue_valid: Tensor
-    scribble_counts: Tensor
-
-
-class TwinResult(NamedTuple):
-    """What the mixed twins of a step contribute: a scalar to differentiate, and their terms, detached."""
-
-    loss: Tensor
-    values: dict[str, Tensor]
-
-
-def term_weights(config: PCLMixConfig, progress: float) -> dict[str, float]:
-    """Weight of each term at a given progress of the training.
-
-    Args:
-        config: hyper-parameters.
-        progress: fraction of the training done, t / T in [0, 1].
-
-    Returns:
-        A weight for each name in ``TERMS``.
-    """
-    ramp = gaussian_ramp(progress, config.mix_consistency_start, config.mix_consistency_ramp)
-    mix, own = config.mix_consistency_weight * ramp, config.pseudo_label_weight * ramp
-    closed_world = config.closed_world_weight if config.closed_world else 0.0
-    return {
-        "supervised_main": config.original_weight,
-        "supervised_main_mixed": config.mixed_weight,
-        "supervised_auxiliary": config.auxiliary_weight * config.original_weight,
-        "supervised_auxiliary_mixed": config.auxiliary_weight * config.mixed_weight,
-        "mix_consistency_main": mix,
-        "mix_consistency_auxiliary": config.auxiliary_weight * mix,
-        "decoder_consistency": config.decoder_consistency_weight
-        * gaussian_ramp(progress, config.decoder_consistency_start, config.decoder_consistency_ramp),
-        "contrast": config.contrast_weight * power_ramp(progress, config.contrast_start, config.contrast_exponent),
-        "closed_world_main": closed_world,
-        "closed_world_auxiliary": config.auxiliary_weight * closed_world,
-        "pseudo_labels_main": own,
-        "pseudo_labels_auxiliary": config.auxiliary_weight * own,
-    }
+from nnunetv2_pclmix.schedule import entropy_threshold
+from nnunetv2_pclmix.step_data import Drawn, PatchResult, PseudoLabels, StepResult, TwinResult
+from nnunetv2_pclmix.terms import OF_PATCHES, OF_TWINS, TERMS, term_weights
 
 
 def _count(labels: Tensor, num_classes: int) -> Tensor:

@@ -39,10 +39,12 @@ from nnunetv2_pclmix.losses.supervised import PartialDiceCELoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.network.dual_decoder import DualDecoderUNet
-from nnunetv2_pclmix.objective import TERMS, PCLMixObjective, StepResult, term_weights
+from nnunetv2_pclmix.objective import PCLMixObjective
+from nnunetv2_pclmix.step_data import StepInput, StepResult
 from nnunetv2_pclmix.teacher import Teacher
+from nnunetv2_pclmix.terms import TERMS, term_weights
 from nnunetv2_pclmix.training_state import capture_random_state, restore_random_state, seed_everything
-from nnunetv2_pclmix.training_step import Ask, StepInput, half_precision, one_pass
+from nnunetv2_pclmix.training_step import Ask, half_precision, one_pass
 
 MAX_GRADIENT_NORM = 12.0  # nnU-Net's
 

@@ -4,32 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from nnunetv2_pclmix.closed_world import Strokes
-from nnunetv2_pclmix.objective import Drawn, PCLMixObjective, StepResult
+from nnunetv2_pclmix.objective import PCLMixObjective
+from nnunetv2_pclmix.step_data import StepInput, StepResult
 
 Ask = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From images (N, channels, *grid) to logits (N, C, *grid) of two decoders."""
-
-
-class StepInput(NamedTuple):
-    """What a step is computed from, on one device.
-
-    Attributes:
-        images: (B + K, channels, *grid) patches and their twins.
-        targets: (B + K, 1, *grid) scribbles per deep-supervision scale, full resolution first.
-        drawn: what was drawn for the step.
-        strokes: what is known of the images that the patches are from.
-    """
-
-    images: Tensor
-    targets: list[Tensor]
-    drawn: Drawn
-    strokes: Strokes
 
 
 def half_precision(device: torch.device) -> AbstractContextManager[object]:

@@ -8,8 +8,7 @@ import torch
 
 from nnunetv2_pclmix import cuda_graph
 from nnunetv2_pclmix.cuda_graph import GraphedStep
-from nnunetv2_pclmix.objective import StepResult
-from nnunetv2_pclmix.training_step import StepInput
+from nnunetv2_pclmix.step_data import StepInput, StepResult
 from tests.step import PATCHES, Step
 
 

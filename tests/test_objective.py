@@ -12,7 +12,9 @@ from nnunetv2_pclmix.label_space import ClassSpace, RegionSpace
 from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss, PartialRegionCrossEntropyLoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.dual_decoder import DualOutput
-from nnunetv2_pclmix.objective import TERMS, PCLMixObjective, PseudoLabels, term_weights
+from nnunetv2_pclmix.objective import PCLMixObjective
+from nnunetv2_pclmix.step_data import PseudoLabels
+from nnunetv2_pclmix.terms import TERMS, term_weights
 from tests import oracles
 
 B, C, IGNORE, GRID, D = 3, 3, 3, (16, 24), 6

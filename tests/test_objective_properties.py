@@ -18,7 +18,9 @@ from nnunetv2_pclmix.label_space import ClassSpace, LabelSpace, RegionSpace
 from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss, PartialRegionCrossEntropyLoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.dual_decoder import DualOutput
-from nnunetv2_pclmix.objective import TERMS, PCLMixObjective, StepResult
+from nnunetv2_pclmix.objective import PCLMixObjective
+from nnunetv2_pclmix.step_data import StepResult
+from nnunetv2_pclmix.terms import TERMS
 
 C, IGNORE, D, ROWS = 3, 3, 4, 5
 PRESETS = ("published", "default")

@@ -13,8 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nnunetv2_pclmix import closed_world
 from nnunetv2_pclmix.label_space import RegionSpace
-from nnunetv2_pclmix.objective import TERMS, PCLMixObjective
-from nnunetv2_pclmix.training_step import StepInput, one_pass
+from nnunetv2_pclmix.objective import PCLMixObjective
+from nnunetv2_pclmix.step_data import StepInput
+from nnunetv2_pclmix.terms import TERMS
+from nnunetv2_pclmix.training_step import one_pass
 from tests.step import CLASSES, IGNORE, PATCHES, Step
 
 

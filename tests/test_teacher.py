@@ -6,8 +6,8 @@ import torch
 
 from nnunetv2_pclmix.config import PCLMixConfig
 from nnunetv2_pclmix.network.build import add_training_parts
-from nnunetv2_pclmix.objective import TERMS
 from nnunetv2_pclmix.teacher import Teacher
+from nnunetv2_pclmix.terms import TERMS
 from tests.network.test_dual_decoder import _unet
 from tests.step import CLASSES, IGNORE, PATCHES, Step
 

@@ -13,8 +13,9 @@ from nnunetv2_pclmix.closed_world import grow_from_seeds
 from nnunetv2_pclmix.config import PCLMixConfig
 from nnunetv2_pclmix.cuda_graph import GraphedStep
 from nnunetv2_pclmix.network.build import add_training_parts
-from nnunetv2_pclmix.objective import TERMS, StepResult
-from nnunetv2_pclmix.training_step import StepInput, one_pass
+from nnunetv2_pclmix.step_data import StepInput, StepResult
+from nnunetv2_pclmix.terms import TERMS
+from nnunetv2_pclmix.training_step import one_pass
 from tests.network.test_dual_decoder import _unet
 from tests.step import CLASSES, GRIDS, PATCHES, Step
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nnunetv2_pclmix.objective import TERMS
+from nnunetv2_pclmix.terms import TERMS
 from tests.test_distributed import _two_ranks
 
 pytestmark = pytest.mark.gpu

@@ -9,7 +9,7 @@ from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch._dynamo import OptimizedModule
 
-from nnunetv2_pclmix.objective import TERMS, term_weights
+from nnunetv2_pclmix.terms import TERMS, term_weights
 from nnunetv2_pclmix.trainer import nnUNetTrainerPCLMix
 
 
