@@ -179,7 +179,10 @@ class PCLMixObjective:
         own = pseudo.numbered(drawn.own) if len(drawn.own) else None
         present = None if strokes is None else strokes.present
         terms = self.terms_of_patches(output.main, auxiliary, targets, pseudo.islands, present, own)
-        contrast, vectors, valid = self.contrast(main, auxiliary, output.embedding, scribbles, drawn.threshold)
+        if self.config.contrast_weight:
+            contrast, vectors, valid = self.contrast(main, auxiliary, output.embedding, scribbles, drawn.threshold)
+        else:
+            contrast, vectors, valid = self._no_contrast(output.embedding)
         values = {**terms, "contrast": contrast}
         return PatchResult(
             _weighted(values, OF_PATCHES, drawn.patch_weights),
@@ -453,3 +456,9 @@ class PCLMixObjective:
             self.config.contrast_temperature,
         )
         return loss, vectors, valid
+
+    def _no_contrast(self, embedding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What ``contrast`` returns, of zeros; the embeddings are still in it, for distributed training."""
+        zero = 0.0 * at_least_float32(embedding).mean()
+        vectors = embedding.new_zeros(len(embedding), self.space.num_labels, embedding.shape[1], dtype=zero.dtype)
+        return zero, vectors, torch.zeros_like(vectors[..., 0], dtype=torch.bool)

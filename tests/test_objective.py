@@ -164,6 +164,22 @@ def test_pseudo_labels_carry_no_gradient():
     assert (output.main[0].grad[B:] != 0).any()
 
 
+def test_a_contrast_without_weight_is_not_computed(monkeypatch):
+    output, targets, mix = _sample(ignored=0.5)
+    with_it = _objective()(output, targets, mix, 0.5, _Coin(0.1))
+    objective = _objective(contrast_weight=0.0)
+    monkeypatch.setattr(objective, "contrast", None)
+    without = objective(output, targets, mix, 0.5, _Coin(0.1))
+    others = [i for i, name in enumerate(TERMS) if name != "contrast"]
+    assert torch.equal(without.terms[others], with_it.terms[others])
+    assert without.terms[TERMS.index("contrast")] == 0
+    assert without.queue_vectors.shape == with_it.queue_vectors.shape
+    assert not without.queue_valid.any()
+    assert with_it.queue_valid.any()
+    gradient = torch.autograd.grad(without.loss, output.embedding)[0]
+    assert (gradient == 0).all()
+
+
 def test_uncertain_pseudo_labels_can_be_left_out():
     undecided = DualOutput([torch.zeros(2 * B, C, *GRID)], torch.zeros(2 * B, C, *GRID), torch.randn(2 * B, D, 2, 3))
     _, targets, mix = _sample()
