@@ -72,11 +72,11 @@ def _multiply_adds(call: Callable[[], object]) -> int:
     return counter.get_total_flops() // 2
 
 
-def _peak_bytes(step: Callable[[], object], network: nn.Module) -> tuple[int, int]:
+def _peak_bytes(step: Callable[[], object], network: nn.Module, teacher: nn.Module | None = None) -> tuple[int, int]:
     """What a step's tensors take at most, and what CUDA holds for them, gaps between them included.
 
-    With weights, gradients and momentum of its network. Of the second step, the first of those that are captured: what
-    a step takes is then taken for good.
+    With weights, gradients and momentum of its network, and its teacher's weights. Of the second step, the first of
+    those that are captured: what a step takes is then taken for good.
     """
     step()
     network.zero_grad(set_to_none=True)
@@ -85,6 +85,7 @@ def _peak_bytes(step: Callable[[], object], network: nn.Module) -> tuple[int, in
     torch.cuda.reset_peak_memory_stats()
     step()
     kept = 2 * _bytes(network)  # the step made the gradients itself
+    kept += 0 if teacher is None else _bytes(teacher)
     return torch.cuda.max_memory_allocated() - allocated + kept, torch.cuda.max_memory_reserved() - reserved + kept
 
 
@@ -150,7 +151,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.compile:
         objective.compile()
 
-    networks = {"stock": stock, "step": dual}
     plain: Any = torch.compile(stock) if args.compile else stock
     training: Any = torch.compile(dual) if args.compile else dual
     ask: Any = torch.compile(teacher) if args.compile and teacher is not None else teacher
@@ -200,12 +200,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     floor = _multiply_adds(lambda: dual(one)) / planned
     steps = {"stock": stock_step, "step": dual_step}
     parts: dict[str, Callable[[], object]] = {"contrast": contrast, "pseudo": pseudo_labels}
+    peaks: dict[str, tuple[int, int]] = {}
     if device.type == "cuda":  # what they take as parts of a larger graph, without the host's share
         parts = {name: record(call)[0].replay for name, call in parts.items()}
-    peaks = {name: _peak_bytes(call, networks[name]) for name, call in steps.items()} if device.type == "cuda" else {}
-    if peaks and teacher is not None:
-        needed, held = peaks["step"]
-        peaks["step"] = needed + _bytes(teacher), held + _bytes(teacher)
+        peaks = {"stock": _peak_bytes(stock_step, stock), "step": _peak_bytes(dual_step, dual, teacher)}
     seconds = interleaved({**steps, **parts}, args.repeats, device)
     step = seconds["step"] / seconds["stock"]
     extra = (seconds["contrast"] + seconds["pseudo"]) / seconds["step"]

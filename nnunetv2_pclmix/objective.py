@@ -458,7 +458,7 @@ class PCLMixObjective:
         return loss, vectors, valid
 
     def _no_contrast(self, embedding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What ``contrast`` returns, of zeros; the embeddings are still in it, for distributed training."""
-        zero = 0.0 * at_least_float32(embedding).mean()
-        vectors = embedding.new_zeros(len(embedding), self.space.num_labels, embedding.shape[1], dtype=zero.dtype)
-        return zero, vectors, torch.zeros_like(vectors[..., 0], dtype=torch.bool)
+        """What ``contrast`` returns, of zeros; the twins keep the embeddings in the loss."""
+        zeros = at_least_float32(embedding[:0]).new_zeros
+        shape = len(embedding), self.space.num_labels
+        return zeros(()), zeros(*shape, embedding.shape[1]), zeros(shape, dtype=torch.bool)
