@@ -30,10 +30,14 @@ class StrokeAppearance(NamedTuple):
             logarithm; equal for all classes where an image has no strokes.
         overlap: (N, C, C) Bhattacharyya coefficients of the densities: 1 for classes that look alike, 0 for classes
             that have no grey value in common.
+        bins: (N, channels, voxels) integer, in which bin of the histograms the grey value of each voxel lies.
+        counts: (N, channels, C, bins) how many voxels of strokes there are, smoothed.
     """
 
     log_density: Tensor
     overlap: Tensor
+    bins: Tensor
+    counts: Tensor
 
 
 def stroke_appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label: int) -> StrokeAppearance:
@@ -72,9 +76,7 @@ def _appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label
     counts.scatter_add_(0, slot.flatten(), torch.ones_like(counts[:1]).expand(slot.numel()))
     counts = counts.view(size * channels, num_labels + 1, BINS)[:, :num_labels]
 
-    centre = torch.linspace(-RANGE, RANGE, BINS, dtype=values.dtype, device=values.device)
-    kernel = torch.exp(-0.5 * ((centre[:, None] - centre) / BANDWIDTH).square())
-    smooth = counts @ (kernel / kernel.sum(0, keepdim=True))
+    smooth = smoothed(counts)
     pool = smooth.sum(1, keepdim=True)
     prior = PRIOR_VOXELS * pool / pool.sum(2, keepdim=True).clamp(min=1)
     density = ((smooth + prior) / (counts.sum(2, keepdim=True) + PRIOR_VOXELS)).clamp(min=1e-12)
@@ -86,7 +88,15 @@ def _appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label
     for channel in range(channels):
         index = bins[:, channel, None].expand(-1, num_labels, -1)
         of_voxels += log_density[:, channel].gather(2, index)
-    return StrokeAppearance(of_voxels.view(size, num_labels, *grid), overlap)
+    smooth = smooth.view(size, channels, num_labels, BINS)
+    return StrokeAppearance(of_voxels.view(size, num_labels, *grid), overlap, bins, smooth)
+
+
+def smoothed(counts: Tensor) -> Tensor:
+    """(..., BINS) histograms, each voxel spread over its neighbourhood by a Gaussian of ``BANDWIDTH``."""
+    centre = torch.linspace(-RANGE, RANGE, BINS, dtype=counts.dtype, device=counts.device)
+    kernel = torch.exp(-0.5 * ((centre[:, None] - centre) / BANDWIDTH).square())
+    return counts @ (kernel / kernel.sum(0, keepdim=True))
 
 
 def margins(overlap: Tensor, largest: float) -> Tensor:

@@ -75,6 +75,9 @@ class PCLMixConfig:
     appearance_weight: float = 4.0  # of the log density beside the logits; 0 turns it off
     appearance_margin: float = 4.0  # nats by which one that looks exactly like what is predicted must fit better
     appearance_radius: int = 2  # voxels (of the finest spacing) that a border may move
+    # Where a thin structure meets a wide one, this much of how often the thin one's strokes met a grey value counts
+    # instead (thin_structures.py); without appearance_weight no effect. published: 0
+    thin_structure_weight: float = 4.0
 
     # Closed world: what no stroke vouches for is no structure (closed_world.py), in the pseudo-labels, and by a loss of
     # its own from the first step on. Turn it off where annotators left structures without a stroke in images that they
@@ -116,7 +119,7 @@ class PCLMixConfig:
                 raise ValueError(f"pclmix: expected {name} in [0, 1], got {value}")
         if self.teacher_decay is not None and not 0 < self.teacher_decay < 1:
             raise ValueError(f"pclmix: expected teacher_decay between 0 and 1, got {self.teacher_decay}")
-        for name in ("appearance_weight", "appearance_margin", "appearance_radius"):
+        for name in ("appearance_weight", "appearance_margin", "appearance_radius", "thin_structure_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"pclmix: expected {name} >= 0, got {getattr(self, name)}")
         for name in ("main_supervision", "auxiliary_supervision"):
@@ -139,6 +142,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mix_consistency_dice": 0.0,
         "pseudo_label_weight": 0.0,
         "appearance_weight": 0.0,
+        "thin_structure_weight": 0.0,
         "closed_world": False,
         "decoder_consistency_on_logits": True,
         "initial_lr": 0.03,

@@ -52,8 +52,17 @@ def unpacked(bits: Tensor, planes: int) -> Tensor:
 
 def labels_around(labels: Tensor, num_labels: int, radius: Sequence[int]) -> Tensor:
     """(N, *grid) labels from 0 to C - 1 -> (N, C, *grid) bool; which of them the box around each voxel holds."""
-    if num_labels > 8:
-        return any_around(torch.stack([labels == c for c in range(num_labels)], 1), radius)
+    bits = bits_around(labels, num_labels, radius).split(1, 1)
+    return torch.cat([unpacked(each, min(8, num_labels - 8 * n)) for n, each in enumerate(bits)], 1)
+
+
+def bits_around(labels: Tensor, num_labels: int, radius: Sequence[int]) -> Tensor:
+    """The same as bits, eight labels to a byte: (N, ceil(C / 8), *grid) uint8."""
     one = torch.ones((), dtype=torch.uint8, device=labels.device)
-    own = torch.bitwise_left_shift(one, labels.to(torch.uint8))  # packed, without the planes
-    return unpacked(any_around(own[:, None], radius), num_labels)
+    own = []
+    for first in range(0, num_labels, 8):
+        bit = torch.bitwise_left_shift(one, (labels - first).clamp(0, 7).to(torch.uint8))
+        if num_labels > 8:
+            bit = bit * ((labels >= first) & (labels < first + 8))
+        own.append(bit)
+    return any_around(torch.stack(own, 1), radius)

@@ -21,15 +21,11 @@ from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.neighbourhood import mean_around
 from nnunetv2_pclmix.network.dual_decoder import DualOutput
 from nnunetv2_pclmix.precision import at_least_float32
-from nnunetv2_pclmix.pseudo_label import contrast_labels
+from nnunetv2_pclmix.pseudo_label import contrast_labels, voxels_per_class
 from nnunetv2_pclmix.schedule import entropy_threshold
 from nnunetv2_pclmix.step_data import Drawn, PatchResult, PseudoLabels, StepResult, TwinResult
 from nnunetv2_pclmix.terms import OF_PATCHES, OF_TWINS, TERMS, term_weights
-
-
-def _count(labels: Tensor, num_classes: int) -> Tensor:
-    """(C,) voxels per class; other values are not counted. Never waits for the device."""
-    return torch.histc(labels.float(), num_classes, min=-0.5, max=num_classes - 0.5)
+from nnunetv2_pclmix.thin_structures import EDGE, RIM, Reach, with_thin_structures
 
 
 def _weighted(values: Mapping[str, Tensor], names: Sequence[str], weights: Tensor) -> Tensor:
@@ -192,7 +188,7 @@ class PCLMixObjective:
             weights,
             vectors,
             valid,
-            _count(scribbles, self.space.num_labels),
+            voxels_per_class(scribbles, self.space.num_labels),
         )
 
     def on_twins(self, output: DualOutput, targets: Sequence[Tensor], patches: PatchResult, drawn: Drawn) -> TwinResult:
@@ -223,7 +219,7 @@ class PCLMixObjective:
             torch.stack([both[name] for name in TERMS]),
             patches.queue_vectors,
             patches.queue_valid,
-            _count(patches.pseudo_labels, self.space.num_labels),
+            voxels_per_class(patches.pseudo_labels, self.space.num_labels),
             patches.scribble_counts,
         )
 
@@ -371,11 +367,19 @@ class PCLMixObjective:
         """The decoders' logits with the say of the strokes' grey values near the borders."""
         strokes = stroke_appearance(images, scribbles, self.space.num_labels, self.space.ignore_label)
         spacing = [float(s) for s in self.spacing or [1.0] * (images.ndim - 2)]
-        near, around = ([round(r * min(spacing) / s) for s in spacing] for r in (self.config.appearance_radius, 1))
-        weight = self.config.appearance_weight
-        evidence = weight * mean_around(strokes.log_density, around)
+        radii = (self.config.appearance_radius, 1, EDGE, RIM)
+        reach = Reach(*([round(r * min(spacing) / s) for s in spacing] for r in radii))
+        weight, of_odds = self.config.appearance_weight, self.config.thin_structure_weight
+        evidence = weight * mean_around(strokes.log_density, reach.around)
         start = margins(strokes.overlap, weight * self.config.appearance_margin)
-        return [self.space.with_evidence(at_least_float32(logits), evidence, start, near) for logits in decoders]
+        corrected = []
+        for logits in decoders:
+            logits, fits = at_least_float32(logits), evidence
+            if of_odds:
+                labels = self.space.labels_of_logits(logits)
+                fits = with_thin_structures(evidence, labels, scribbles, strokes, of_odds, reach)
+            corrected.append(self.space.with_evidence(logits, fits, start, reach.near))
+        return corrected
 
     def _closed_world(
         self,

@@ -25,6 +25,11 @@ def classes_of(logits: Tensor) -> Tensor:
     return classes.long()
 
 
+def voxels_per_class(labels: Tensor, num_classes: int) -> Tensor:
+    """(C,) voxels per class; other values are not counted. Never waits for the device."""
+    return torch.histc(labels.float(), num_classes, min=-0.5, max=num_classes - 0.5)
+
+
 def entropy(probabilities: Tensor) -> Tensor:
     """Entropy of class probabilities in nats.
 

@@ -223,3 +223,67 @@ def stroke_appearance(images, scribbles, num_labels, bins, reach, bandwidth, pri
             for c, d in np.ndindex(num_labels, num_labels):
                 overlap[n, c, d] *= sum(math.sqrt(density[c, k] * density[d, k]) for k in range(bins))
     return result, overlap
+
+
+def box_around(grid, place, radius):
+    """Places of the box around one, as far as it lies in the grid."""
+    return itertools.product(
+        *(range(max(0, p - r), min(size, p + r + 1)) for p, r, size in zip(place, radius, grid, strict=True))
+    )
+
+
+def thinness(labels, num_labels, edge, not_thin, thin):
+    """Share of each class's voxels that are near another class, from 0 to 1 between two bounds."""
+    result = []
+    for c in range(num_labels):
+        voxels = np.argwhere(labels == c).tolist()
+        near = sum(len({int(labels[(n, *v)]) for v in box_around(labels.shape[1:], p, edge)}) > 1 for n, *p in voxels)
+        result.append(min(1.0, max(0.0, (near / max(1, len(voxels)) - not_thin) / (thin - not_thin))))
+    return np.array(result)
+
+
+def odds_of_belonging(labels, scribbles, bins, num_labels, rim, num_bins, reach, bandwidth, common, least, most):
+    """Log odds by the share of each grey value's voxels around a structure that its strokes have met."""
+    size, *grid = labels.shape
+    centres = [-reach + 2 * reach * k / (num_bins - 1) for k in range(num_bins)]
+
+    def smooth(places, channel, n):
+        result = np.zeros(num_bins)
+        for v in places:
+            bump = [math.exp(-0.5 * ((c - centres[bins[n, channel][v]]) / bandwidth) ** 2) for c in centres]
+            result += np.array(bump) / sum(bump)
+        return result
+
+    odds = np.zeros((size, num_labels, *grid))
+    for n, c in np.ndindex(size, num_labels):
+        strokes = [v for v in np.ndindex(*grid) if scribbles[n][v] == c]
+        around = [
+            v
+            for v in np.ndindex(*grid)
+            if scribbles[n][v] == c or any(labels[n][w] == c for w in box_around(grid, v, rim))
+        ]
+        share = np.zeros(grid)
+        for channel in range(bins.shape[1]):
+            met, there = smooth(strokes, channel, n), smooth(around, channel, n)
+            ratio = [m / max(t, 1e-6) for m, t in zip(met, there, strict=True)]
+            best = max(r if t >= common * there.max() else 0.0 for r, t in zip(ratio, there, strict=True))
+            for v in np.ndindex(*grid):
+                share[v] += math.log(min(1.0, max(1e-6, ratio[bins[n, channel][v]] / max(best, 1e-6))))
+        for v in np.ndindex(*grid):
+            p = min(1 - 1e-6, max(1e-6, math.exp(share[v])))
+            odds[n, c][v] = min(most, max(least, math.log(p / (1 - p))))
+    return odds
+
+
+def with_thin_structures(evidence, labels, scribbles, odds, thin, weight, near, fewest):
+    """Evidence of thin classes: the best of the others that a voxel may become, and the odds."""
+    result = evidence.copy()
+    for n, c, *place in np.ndindex(*evidence.shape):
+        others = {int(labels[(n, *v)]) for v in box_around(labels.shape[1:], place, near)} - {c}
+        if not others or (scribbles[n] == c).sum() < fewest:
+            continue
+        best = max(sorted(others), key=lambda k: evidence[(n, k, *place)])
+        share = thin[c] * (1 - thin[best])
+        by_odds = evidence[(n, best, *place)] + weight * odds[(n, c, *place)]
+        result[(n, c, *place)] += share * (by_odds - evidence[(n, c, *place)])
+    return result
