@@ -156,15 +156,14 @@ def with_thin_structures(
     """
     num_labels = evidence.shape[1]
     thin = thinness(labels, num_labels, reach.edge)
-    classes = list(range(num_labels))
-    if _is_looked_at(labels):
-        classes = thin.nonzero().flatten().tolist()
-        if not classes:
-            return evidence
+    chosen = thin.nonzero().flatten().tolist() if _is_looked_at(labels) else None
+    if chosen == []:
+        return evidence
     with torch.autocast(evidence.device.type, enabled=False):
-        odds = odds_of_belonging(labels, scribbles, strokes, num_labels, reach.rim, classes)
+        odds = odds_of_belonging(labels, scribbles, strokes, num_labels, reach.rim, chosen)
         odds = mean_around(odds, reach.around).to(evidence.dtype)
     possible = evidence.masked_fill(~labels_around(labels, num_labels, reach.near), float("-inf"))
+    classes = range(num_labels) if chosen is None else chosen
     best_of_others = _best_of_others(possible.unbind(1), thin.to(evidence.dtype), classes)
     planes = list(evidence.unbind(1))
     for number, (best, its_thinness), of_class in zip(classes, best_of_others, odds.unbind(1), strict=True):

@@ -190,3 +190,18 @@ def test_pseudo_labels_follow_the_odds(space, spacing):
 
 def test_published_does_not_ask():
     assert config_from_plans({"pclmix": {"preset": "published"}}, {}).thin_structure_weight == 0
+
+
+@pytest.mark.parametrize("grid", [(16, 17), (3, 9, 11)])
+def test_a_device_that_is_not_waited_for_finds_the_same(monkeypatch, grid):
+    images, labels, scribbles = _sample(grid, 4)
+    labels[..., :8] = 0
+    reach = Reach(*[[1] * len(grid)] * 4)
+    strokes = stroke_appearance(images, scribbles, 4, IGNORE)
+    found = []
+    for looked_at in (True, False):
+        monkeypatch.setattr(thin_structures, "_is_looked_at", lambda _, answer=looked_at: answer)
+        assert 0 < thinness(labels, 4, reach.edge).amax()
+        found.append(with_thin_structures(strokes.log_density, labels, scribbles, strokes, 4.0, reach))
+    assert torch.allclose(found[0], found[1], rtol=0, atol=1e-9)
+    assert not torch.equal(found[0], strokes.log_density)
