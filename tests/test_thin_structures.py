@@ -201,7 +201,7 @@ def test_a_device_that_is_not_waited_for_finds_the_same(monkeypatch, grid):
     found = []
     for looked_at in (True, False):
         monkeypatch.setattr(thin_structures, "_is_looked_at", lambda _, answer=looked_at: answer)
-        assert 0 < thinness(labels, 4, reach.edge).amax()
+        assert thinness(labels, 4, reach.edge).amax() > 0
         found.append(with_thin_structures(strokes.log_density, labels, scribbles, strokes, 4.0, reach))
     assert torch.allclose(found[0], found[1], rtol=0, atol=1e-9)
     assert not torch.equal(found[0], strokes.log_density)
