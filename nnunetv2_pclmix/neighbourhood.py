@@ -46,14 +46,13 @@ def packed(planes: Tensor) -> Tensor:
 
 
 def unpacked(bits: Tensor, planes: int) -> Tensor:
-    """(N, 1, *grid) uint8 -> (N, planes, *grid) bool."""
-    return torch.cat([(bits & (1 << n)).bool() for n in range(planes)], 1)
+    """(N, ceil(planes / 8), *grid) uint8, eight planes to a byte -> (N, planes, *grid) bool."""
+    return torch.cat([(bits[:, n // 8, None] & (1 << n % 8)).bool() for n in range(planes)], 1)
 
 
 def labels_around(labels: Tensor, num_labels: int, radius: Sequence[int]) -> Tensor:
     """(N, *grid) labels from 0 to C - 1 -> (N, C, *grid) bool; which of them the box around each voxel holds."""
-    bits = bits_around(labels, num_labels, radius).split(1, 1)
-    return torch.cat([unpacked(each, min(8, num_labels - 8 * n)) for n, each in enumerate(bits)], 1)
+    return unpacked(bits_around(labels, num_labels, radius), num_labels)
 
 
 def bits_around(labels: Tensor, num_labels: int, radius: Sequence[int]) -> Tensor:

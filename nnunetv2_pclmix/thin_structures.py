@@ -60,12 +60,7 @@ def thinness(labels: Tensor, num_labels: int, edge: Sequence[int]) -> Tensor:
     """
     bits = bits_around(labels, num_labels, edge)
     near_border = (bits & (bits - 1)).ne(0).any(1) | (bits.ne(0).sum(1) > 1)
-    sorts = labels + num_labels * near_border
-    if _is_looked_at(labels):
-        counts = torch.bincount(sorts.flatten(), minlength=2 * num_labels).float()
-    else:
-        counts = voxels_per_class(sorts, 2 * num_labels)
-    inside, outer = counts.view(2, num_labels)
+    inside, outer = voxels_per_class(labels + num_labels * near_border, 2 * num_labels).view(2, num_labels)
     share = outer / (inside + outer).clamp(min=1)
     return ((share - NOT_THIN) / (THIN - NOT_THIN)).clamp(0, 1)
 
