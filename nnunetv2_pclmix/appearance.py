@@ -7,6 +7,8 @@ better: near a border of the prediction, a voxel is given to the structure whose
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 import torch
@@ -61,7 +63,7 @@ def stroke_appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore
 def _appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label: int) -> StrokeAppearance:
     size, channels, *grid = images.shape
     values = at_least_float32(images).flatten(2)
-    labels = scribbles.flatten(1).long()
+    labels = scribbles.flatten(1)
     known = (labels >= 0) & (labels < num_labels) & (labels != ignore_label)
     weight = known[:, None].to(values.dtype)
     count = weight.sum(2, keepdim=True).clamp(min=1)
@@ -71,7 +73,8 @@ def _appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label
     bins = bins.nan_to_num().round().clamp(0, BINS - 1).long()
 
     image_and_channel = torch.arange(size * channels, device=images.device).view(size, channels, 1)
-    slot = (image_and_channel * (num_labels + 1) + torch.where(known, labels, num_labels)[:, None]) * BINS + bins
+    which = (labels.long() - num_labels) * known + num_labels  # unlabelled ones have a place of their own
+    slot = image_and_channel * ((num_labels + 1) * BINS) + (which * BINS)[:, None] + bins
     counts = values.new_zeros(size * channels * (num_labels + 1) * BINS)
     counts.scatter_add_(0, slot.flatten(), torch.ones_like(counts[:1]).expand(slot.numel()))
     counts = counts.view(size * channels, num_labels + 1, BINS)[:, :num_labels]
@@ -84,12 +87,14 @@ def _appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label
     overlap = (root @ root.mT).view(size, channels, num_labels, num_labels).prod(1)
     log_density = density.log().view(size, channels, num_labels, BINS)
 
-    of_voxels = values.new_zeros(size, num_labels, labels.shape[1])
-    for channel in range(channels):
-        index = bins[:, channel, None].expand(-1, num_labels, -1)
-        of_voxels += log_density[:, channel].gather(2, index)
+    of_voxels = reduce(add, (_look_up(log_density[:, channel], bins[:, channel]) for channel in range(channels)))
     smooth = smooth.view(size, channels, num_labels, BINS)
     return StrokeAppearance(of_voxels.view(size, num_labels, *grid), overlap, bins, smooth)
+
+
+def _look_up(table: Tensor, bins: Tensor) -> Tensor:
+    """(N, C, BINS), (N, voxels) -> (N, C, voxels)."""
+    return table.gather(2, bins[:, None].expand(-1, table.shape[1], -1))
 
 
 def smoothed(counts: Tensor) -> Tensor:

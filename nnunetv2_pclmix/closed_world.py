@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nnunetv2_pclmix.neighbourhood import any_around, packed, unpacked
+from nnunetv2_pclmix.neighbourhood import any_around, bits_of, packed, unpacked
 
 COARSE_STRIDE = 4  # connectivity is followed on a coarser grid, which also forgives gaps of a few voxels
 CHECK_EVERY = 8
@@ -45,22 +45,21 @@ class Strokes(NamedTuple):
 
 
 def grow_from_seeds(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
-    """Voxels of a mask that are connected to a seed within ``steps`` steps (geodesic dilation).
+    """Voxels of masks that are connected to a seed within ``steps`` steps (geodesic dilation).
 
     Args:
-        seeds: (N, C, *grid) bool; those outside the mask do not count.
-        mask: (N, C, *grid) bool.
+        seeds: (N, groups, *grid) uint8, each bit a mask of its own; those outside their mask do not count.
+        mask: the same.
         steps: at most so many dilations by one voxel, diagonals included.
 
     Returns:
-        (N, C, *grid) bool.
+        (N, groups, *grid) uint8.
     """
     unwatched = _is_never_looked_at(mask.device)
     if unwatched and not torch.compiler.is_compiling():
-        return _grow_by_pooling(seeds, mask, steps)
-    parts = zip(seeds.split(8, 1), mask.split(8, 1), strict=True)
-    grown = [unpacked(_grow_stepwise(packed(s), packed(m), steps, not unwatched), m.shape[1]) for s, m in parts]
-    return torch.cat(grown, 1)
+        planes = 8 * mask.shape[1]
+        return packed(_grow_by_pooling(unpacked(seeds, planes), unpacked(mask, planes), steps))
+    return _grow_stepwise(seeds, mask, steps, not unwatched)
 
 
 def _is_never_looked_at(device: torch.device) -> bool:
@@ -74,7 +73,7 @@ def _grow_once(grown: Tensor, mask: Tensor) -> Tensor:
 
 @torch.compiler.disable(recursive=False)  # a step is compiled, to one kernel; a hundred unrolled ones take a minute
 def _grow_stepwise(seeds: Tensor, mask: Tensor, steps: int, watched: bool) -> Tensor:
-    """Of bits; watched: only until nothing changes any more."""
+    """Watched: only until nothing changes any more."""
     grown = seeds & mask
     for step in range(1, steps + 1):
         before, grown = grown, _grow_once(grown, mask)
@@ -84,7 +83,7 @@ def _grow_stepwise(seeds: Tensor, mask: Tensor, steps: int, watched: bool) -> Te
 
 
 def _grow_by_pooling(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
-    """The same for a GPU where nothing is compiled: two kernels a step."""
+    """The same of planes, (N, C, *grid) bool, for a GPU where nothing is compiled: two kernels a step."""
     pool = F.avg_pool2d if mask.ndim == 4 else F.avg_pool3d  # of sums; the maximum would also make indices
     within = mask.float()
     grown = torch.minimum(seeds.float(), within)
@@ -93,21 +92,22 @@ def _grow_by_pooling(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
     return grown > 0
 
 
-def _planes(labels: Tensor, num_classes: int) -> Tensor:
-    """(N, *grid) -> (N, num_classes - 1, *grid) bool, without background; other values belong to no class."""
-    classes = torch.arange(1, num_classes, device=labels.device).view(1, -1, *[1] * (labels.ndim - 1))
-    return labels[:, None] == classes
-
-
-def _any_in_cells(planes: Tensor, stride: Sequence[int]) -> Tensor:
-    """(N, C, *grid) bool -> (N, C, *coarse grid) bool: whether the cell of ``stride`` voxels holds a true one."""
+def _any_in_cells(bits: Tensor, stride: Sequence[int]) -> Tensor:
+    """(N, groups, *grid) -> (N, groups, *coarse grid) uint8: the bits that are set in the cell of ``stride`` voxels."""
     for axis, factor in enumerate(stride, start=2):
-        missing = -planes.shape[axis] % factor
+        missing = -bits.shape[axis] % factor
         if missing:
-            planes = F.pad(planes, [0, 0] * (planes.ndim - axis - 1) + [0, missing])
+            bits = F.pad(bits, [0, 0] * (bits.ndim - axis - 1) + [0, missing])
         # not pooling, for which a CPU needs floats, and ten times as long
-        planes = reduce(or_, planes.unflatten(axis, (-1, factor)).unbind(axis + 1))
-    return planes
+        bits = reduce(or_, bits.unflatten(axis, (-1, factor)).unbind(axis + 1))
+    return bits
+
+
+def _foreground_first(bits: Tensor) -> Tensor:
+    """Bits of labels with the first one, of background, for any foreground instead."""
+    first, *others = bits.split(1, 1)
+    first = first & ~1
+    return torch.cat([first | reduce(or_, others, first).ne(0), *others], 1)
 
 
 def _of_cells(coarse: Tensor, stride: Sequence[int], grid: Sequence[int]) -> Tensor:
@@ -156,24 +156,22 @@ def vouch(
     """
     grid = labels.shape[1:]
     stride = [COARSE_STRIDE if size >= FINE_AXIS else 1 for size in grid]
-    of_labels = _planes(labels, num_classes)
-    cells = (_any_in_cells(planes, stride) for planes in (of_labels, _planes(scribbles, num_classes)))
-    # a first channel for any foreground, then one for each class; a stroke that the prediction misses by a voxel
-    # still vouches for the region it touches
-    coarse_mask, coarse_strokes = (torch.cat([each.any(1, keepdim=True), each], 1) for each in cells)
+    own = bits_of(labels, num_classes)
+    # a first bit for any foreground, then one for each class; a stroke that the prediction misses by a voxel still
+    # vouches for the region it touches
+    mask, seeds = (
+        _foreground_first(_any_in_cells(bits, stride)) for bits in (own, bits_of(scribbles, num_classes, others=True))
+    )
     has_stroke = (scribbles != ignore_label).flatten(1).any(1)
     annotated = has_stroke if annotated is None else annotated | has_stroke
     predictions = len(labels) // len(scribbles)
-    coarse_strokes = coarse_strokes.repeat(predictions, *[1] * (labels.ndim))
-    annotated = annotated.repeat(predictions)
+    seeds = seeds.repeat(predictions, *[1] * labels.ndim)
+    annotated = annotated.repeat(predictions).view(-1, *[1] * len(grid))
     if outside is not None:
-        cut = coarse_mask[:, 1:] & outside.repeat(predictions, 1).view(*coarse_mask[:, 1:].shape[:2], *[1] * len(grid))
-        coarse_strokes[:, 0] |= cut.any(1) & _border(coarse_mask.shape[2:], labels.device)
-    vouched = grow_from_seeds(coarse_strokes, coarse_mask, 2 * max(coarse_mask.shape[2:]))
-    any_class, of_classes = _of_cells(vouched, stride, grid).tensor_split([1], 1)
-    any_class, own = any_class[:, 0], reduce(or_, (of_classes & of_labels).unbind(1))
-    foreground = labels > 0
-    annotated = annotated.view(-1, *[1] * len(grid))
-    island = foreground & ~any_class & annotated
-    doubtful = foreground & any_class & ~own & annotated
-    return torch.where(island, 0, labels), (~doubtful).float()
+        elsewhere = packed(F.pad(outside, [1, 0])).repeat(predictions, 1)
+        cut = (mask & elsewhere.view(*elsewhere.shape, *[1] * len(grid))).ne(0).any(1)
+        seeds[:, 0] |= cut & _border(mask.shape[2:], labels.device)
+    vouched = _of_cells(grow_from_seeds(seeds, mask, 2 * max(mask.shape[2:])), stride, grid)
+    in_question = (own[:, 0] & 1).eq(0) & annotated
+    of_any, of_own = (vouched[:, 0] & 1).bool(), (vouched & own).ne(0).any(1)
+    return labels * ~(in_question & ~of_any), (~(in_question & of_any & ~of_own)).float()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,6 @@ from torch import Tensor
 
 from nnunetv2_pclmix.losses.consistency import pseudo_label_cross_entropy, pseudo_region_cross_entropy
 from nnunetv2_pclmix.losses.possible import possible_classes_loss, possible_regions_loss
-from nnunetv2_pclmix.neighbourhood import any_around, labels_around
 from nnunetv2_pclmix.precision import at_least_float32
 from nnunetv2_pclmix.pseudo_label import classes_of, entropy, largest_binary_entropy
 
@@ -123,14 +123,14 @@ class LabelSpace(ABC):
         return torch.cat([background, present], 1)
 
     @abstractmethod
-    def with_evidence(self, logits: Tensor, evidence: Tensor, margins: Tensor, radius: Sequence[int]) -> Tensor:
+    def with_evidence(self, logits: Tensor, evidence: Tensor, margins: Tensor, near: Tensor) -> Tensor:
         """Logits that take another opinion into account near the borders of the prediction.
 
         Args:
             logits: (N, channels, *grid).
             evidence: (N, C, *grid) logarithm of how well each label fits a voxel, up to a constant.
             margins: (N, C, C) taken from the evidence for each label (last axis) where another is predicted.
-            radius: how far from voxels predicted as a label, along each axis, others may become that label.
+            near: (N, C, *grid) bool; the labels that a voxel may become, as predicted, for it or around it.
 
         Returns:
             (N, channels, *grid) float logits.
@@ -186,10 +186,8 @@ class ClassSpace(LabelSpace):
     def possible_loss(self, scores: Tensor, probabilities: Tensor, possible: Tensor) -> Tensor:
         return possible_classes_loss(probabilities, possible)
 
-    def with_evidence(self, logits: Tensor, evidence: Tensor, margins: Tensor, radius: Sequence[int]) -> Tensor:
-        labels = classes_of(logits)
-        near = labels_around(labels, self.num_labels, radius)
-        scores = _less_margins(evidence, margins, labels).add_(logits)
+    def with_evidence(self, logits: Tensor, evidence: Tensor, margins: Tensor, near: Tensor) -> Tensor:
+        scores = _less_margins(evidence, margins, classes_of(logits)).add_(logits)
         return scores.masked_fill_(~near, float("-inf"))
 
     def members(self, labels: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -264,28 +262,28 @@ class RegionSpace(LabelSpace):
     def possible_loss(self, scores: Tensor, probabilities: Tensor, possible: Tensor) -> Tensor:
         return possible_regions_loss(scores, possible)
 
-    def with_evidence(self, logits: Tensor, evidence: Tensor, margins: Tensor, radius: Sequence[int]) -> Tensor:
+    def with_evidence(self, logits: Tensor, evidence: Tensor, margins: Tensor, near: Tensor) -> Tensor:
         table = self._table[: self.num_labels, :-1].to(logits.device)
-        predicted = logits > 0
-        near = any_around(predicted, radius) & any_around(~predicted, radius)
         evidence = _less_margins(evidence, margins, self.labels_of_logits(logits))
-        inside, outside = (
-            torch.stack([self._mean_density(evidence, labels) for labels in side.T], 1) for side in (table, ~table)
-        )
-        return logits + torch.where(near, inside - outside, 0.0)
-
-    @staticmethod
-    def _mean_density(evidence: Tensor, labels: Tensor) -> Tensor:
-        """(N, C, *grid), (C,) bool -> (N, *grid) log of the mean density of some labels."""
-        some = evidence.masked_fill(~labels.view(1, -1, *[1] * (evidence.ndim - 2)), float("-inf"))
-        return some.logsumexp(1) - labels.sum().log()
+        changes = []
+        for inside in table.T:
+            sides = [side.view(1, -1, *[1] * (evidence.ndim - 2)) for side in (inside, ~inside)]
+            may_change = (near & sides[0]).any(1) & (near & sides[1]).any(1)
+            of_sides = [_mean_density(evidence, side) for side in sides]
+            changes.append(torch.where(may_change, of_sides[0] - of_sides[1], 0.0))
+        return logits + torch.stack(changes, 1)
 
     def members(self, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         members = self._maps(labels)[:, :-1].float()
         return members if weights is None else members * weights[:, None]
 
 
+def _mean_density(evidence: Tensor, labels: Tensor) -> Tensor:
+    """(N, C, *grid), (1, C, ...) bool -> (N, *grid) log of the mean density of some labels."""
+    return evidence.masked_fill(~labels, float("-inf")).logsumexp(1) - labels.sum().log()
+
+
 def _less_margins(evidence: Tensor, margins: Tensor, labels: Tensor) -> Tensor:
     """(N, C, *grid) evidence less the (N, C, C) margins over the (N, *grid) predicted labels."""
-    of_labels = labels.flatten(1)[:, None].expand(-1, evidence.shape[1], -1)
+    of_labels = labels.view(len(labels), 1, prod(labels.shape[1:])).expand(-1, evidence.shape[1], -1)
     return margins.mT.gather(2, of_labels).view_as(evidence).neg_().add_(evidence)

@@ -41,12 +41,13 @@ def any_around(mask: Tensor, radius: Sequence[int]) -> Tensor:
 
 
 def packed(planes: Tensor) -> Tensor:
-    """(N, up to 8, *grid) bool -> (N, 1, *grid) uint8, a bit for each plane: one pass over memory, not several."""
-    return reduce(or_, (plane.to(torch.uint8) << n for n, plane in enumerate(planes.split(1, 1))))
+    """(N, C, *grid) bool -> (N, ceil(C / 8), *grid) uint8, a bit for each plane: one pass over memory, not several."""
+    groups = planes.split(8, 1)
+    return torch.cat([reduce(or_, (p.to(torch.uint8) << n for n, p in enumerate(g.split(1, 1)))) for g in groups], 1)
 
 
 def unpacked(bits: Tensor, planes: int) -> Tensor:
-    """(N, ceil(planes / 8), *grid) uint8, eight planes to a byte -> (N, planes, *grid) bool."""
+    """The reverse: (N, ceil(planes / 8), *grid) uint8 -> (N, planes, *grid) bool."""
     return torch.cat([(bits[:, n // 8, None] & (1 << n % 8)).bool() for n in range(planes)], 1)
 
 
@@ -57,11 +58,31 @@ def labels_around(labels: Tensor, num_labels: int, radius: Sequence[int]) -> Ten
 
 def bits_around(labels: Tensor, num_labels: int, radius: Sequence[int]) -> Tensor:
     """The same as bits, eight labels to a byte: (N, ceil(C / 8), *grid) uint8."""
+    return any_around(bits_of(labels, num_labels), radius)
+
+
+def bits_of(labels: Tensor, num_labels: int, others: bool = False) -> Tensor:
+    """(N, *grid) labels from 0 to C - 1 -> (N, ceil(C / 8), *grid) uint8; a bit for the label of each voxel.
+
+    Args:
+        labels: of any integer type.
+        num_labels: labels C.
+        others: whether there may be other values, too, which have no bit.
+    """
     one = torch.ones((), dtype=torch.uint8, device=labels.device)
     own = []
     for first in range(0, num_labels, 8):
-        bit = torch.bitwise_left_shift(one, (labels - first).clamp(0, 7).to(torch.uint8))
-        if num_labels > 8:
-            bit = bit * ((labels >= first) & (labels < first + 8))
-        own.append(bit)
-    return any_around(torch.stack(own, 1), radius)
+        width = min(8, num_labels - first)
+        within = labels if not first else labels - first
+        if not others and width == num_labels:
+            own.append(torch.bitwise_left_shift(one, within.to(torch.uint8)))
+            continue
+        bit = torch.bitwise_left_shift(one, within.clamp(0, 7).to(torch.uint8))
+        own.append(bit * ((within >= 0) & (within < width)))
+    return torch.stack(own, 1)
+
+
+def has_several(bits: Tensor) -> Tensor:
+    """(N, groups, *grid) uint8 -> (N, *grid) bool; whether more than one bit is set."""
+    several = (bits & (bits - 1)).ne(0)
+    return several[:, 0] if bits.shape[1] == 1 else several.any(1) | (bits.ne(0).sum(1) > 1)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nnunetv2_pclmix.appearance import margins, stroke_appearance
+from nnunetv2_pclmix.borders import moved_borders
 from nnunetv2_pclmix.closed_world import Strokes, vouch
 from nnunetv2_pclmix.config import PCLMixConfig
 from nnunetv2_pclmix.dataloading.mix import Mix, inside_boxes, sample_nearest
@@ -25,7 +26,7 @@ from nnunetv2_pclmix.pseudo_label import contrast_labels, voxels_per_class
 from nnunetv2_pclmix.schedule import entropy_threshold
 from nnunetv2_pclmix.step_data import Drawn, PatchResult, PseudoLabels, StepResult, TwinResult
 from nnunetv2_pclmix.terms import OF_PATCHES, OF_TWINS, TERMS, term_weights
-from nnunetv2_pclmix.thin_structures import EDGE, RIM, Reach, with_thin_structures
+from nnunetv2_pclmix.thin_structures import EDGE, RIM, Reach
 
 
 def _weighted(values: Mapping[str, Tensor], names: Sequence[str], weights: Tensor) -> Tensor:
@@ -327,8 +328,9 @@ class PCLMixObjective:
         if strokes is not None and self.config.closed_world:
             decoders = [self.space.only_present(logits, strokes.present) for logits in decoders]
         if images is not None and self.config.appearance_weight:
-            decoders = self._by_appearance(decoders, images, scribbles)
-        labels = torch.stack([self.space.labels_of_logits(logits) for logits in decoders])
+            labels = torch.stack(self._by_appearance(decoders, images, scribbles))
+        else:
+            labels = torch.stack([self.space.labels_of_logits(logits) for logits in decoders])
         weights: Tensor | None = None
         islands: Tensor | None = None
         if self.config.closed_world:
@@ -364,7 +366,7 @@ class PCLMixObjective:
         return mean_squared_difference(probabilities[0], probabilities[1])
 
     def _by_appearance(self, decoders: Sequence[Tensor], images: Tensor, scribbles: Tensor) -> list[Tensor]:
-        """The decoders' logits with the say of the strokes' grey values near the borders."""
+        """The decoders' labels with the say of the strokes' grey values near the borders."""
         strokes = stroke_appearance(images, scribbles, self.space.num_labels, self.space.ignore_label)
         spacing = [float(s) for s in self.spacing or [1.0] * (images.ndim - 2)]
         radii = (self.config.appearance_radius, 1, EDGE, RIM)
@@ -372,14 +374,10 @@ class PCLMixObjective:
         weight, of_odds = self.config.appearance_weight, self.config.thin_structure_weight
         evidence = weight * mean_around(strokes.log_density, reach.around)
         start = margins(strokes.overlap, weight * self.config.appearance_margin)
-        corrected = []
-        for logits in decoders:
-            logits, fits = at_least_float32(logits), evidence
-            if of_odds:
-                labels = self.space.labels_of_logits(logits)
-                fits = with_thin_structures(evidence, labels, scribbles, strokes, of_odds, reach)
-            corrected.append(self.space.with_evidence(logits, fits, start, reach.near))
-        return corrected
+        return [
+            moved_borders(at_least_float32(logits), self.space, evidence, start, scribbles, strokes, of_odds, reach)
+            for logits in decoders
+        ]
 
     def _closed_world(
         self,

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nnunetv2_pclmix.at_hand import is_at_hand
+
 
 def classes_of(logits: Tensor) -> Tensor:
     """(N, C, *grid) logits or probabilities -> (N, *grid) most probable class, the first of equals.
@@ -27,6 +29,9 @@ def classes_of(logits: Tensor) -> Tensor:
 
 def voxels_per_class(labels: Tensor, num_classes: int) -> Tensor:
     """(C,) voxels per class; other values are not counted. Never waits for the device."""
+    if is_at_hand(labels):  # ten times as fast there
+        slot = labels.long().clamp(-1, num_classes) + 1  # others to both sides
+        return torch.bincount(slot.flatten(), minlength=num_classes + 2)[1:-1].float()
     return torch.histc(labels.float(), num_classes, min=-0.5, max=num_classes - 0.5)
 
 

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from nnunetv2_pclmix.appearance import BINS, StrokeAppearance, smoothed
-from nnunetv2_pclmix.neighbourhood import bits_around, labels_around, mean_around
+from nnunetv2_pclmix.at_hand import is_at_hand
+from nnunetv2_pclmix.neighbourhood import bits_around, bits_of, has_several, mean_around
 from nnunetv2_pclmix.pseudo_label import voxels_per_class
 
 EDGE = 3  # voxels from a border within which a stroke still samples what is there
@@ -58,16 +59,10 @@ def thinness(labels: Tensor, num_labels: int, edge: Sequence[int]) -> Tensor:
     Returns:
         (C,) from 0 to 1, of all images together; 0 for a class that is not predicted.
     """
-    bits = bits_around(labels, num_labels, edge)
-    near_border = (bits & (bits - 1)).ne(0).any(1) | (bits.ne(0).sum(1) > 1)
+    near_border = has_several(bits_around(labels, num_labels, edge))
     inside, outer = voxels_per_class(labels + num_labels * near_border, 2 * num_labels).view(2, num_labels)
     share = outer / (inside + outer).clamp(min=1)
     return ((share - NOT_THIN) / (THIN - NOT_THIN)).clamp(0, 1)
-
-
-def _is_looked_at(values: Tensor) -> bool:
-    """Whether values may be asked for: on a CPU, which has them; a GPU would be waited for."""
-    return values.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def odds_of_belonging(
@@ -117,13 +112,11 @@ def _voxels_around(labels: Tensor, scribbles: Tensor, bins: Tensor, num_labels: 
     """(N, channels, C, BINS) how many voxels in, around and on the strokes of a predicted structure are how bright."""
     size, channels = bins.shape[:2]
     image_and_channel = torch.arange(size * channels, device=labels.device).view(size, channels, 1)
+    around = bits_around(labels, num_labels, rim) | bits_of(scribbles, num_labels, others=True)
     counts = []
-    for group, bits in enumerate(bits_around(labels, num_labels, rim).flatten(2).long().unbind(1)):
+    for group, bits in enumerate(around.flatten(2).long().unbind(1)):
         width = min(8, num_labels - 8 * group)
-        stroke = scribbles.flatten(1).long() - 8 * group
-        own = (stroke >= 0) & (stroke < width)
-        bits = bits | torch.where(own, 1 << stroke.clamp(0, 7), 0)
-        slot = (image_and_channel * 2**width + bits[:, None]) * BINS + bins
+        slot = image_and_channel * (2**width * BINS) + (bits * BINS)[:, None] + bins
         table = torch.zeros(size * channels * 2**width * BINS, device=labels.device)
         table.scatter_add_(0, slot.flatten(), torch.ones_like(table[:1]).expand(slot.numel()))
         numbers = torch.arange(2**width, device=labels.device)
@@ -132,40 +125,74 @@ def _voxels_around(labels: Tensor, scribbles: Tensor, bins: Tensor, num_labels: 
     return torch.cat(counts, 2)
 
 
-def with_thin_structures(
-    evidence: Tensor, labels: Tensor, scribbles: Tensor, strokes: StrokeAppearance, weight: float, reach: Reach
-) -> Tensor:
+class Thin(NamedTuple):
+    """What is known of K thin structures in N images.
+
+    Attributes:
+        classes: their labels, in ascending order.
+        thinness: (C,) of all classes, from 0 to 1.
+        odds: (N, K, *grid) logarithm of the odds that a voxel belongs to each.
+        drawn: (N, K) bool; whether there are strokes enough to go by.
+    """
+
+    classes: Sequence[int]
+    thinness: Tensor
+    odds: Tensor
+    drawn: Tensor
+
+
+def find_thin(
+    labels: Tensor, scribbles: Tensor, strokes: StrokeAppearance, num_labels: int, reach: Reach
+) -> Thin | None:
+    """What is known of the thin structures of a prediction.
+
+    Args:
+        labels: (N, *grid) as predicted.
+        scribbles: (N, *grid) classes of the strokes, any other value elsewhere.
+        strokes: of the same images.
+        num_labels: classes C.
+        reach: how far to look.
+
+    Returns:
+        Where the values may be looked at, of those alone that may meet a wide one, or None if there is none; else of
+        all classes.
+    """
+    thin = thinness(labels, num_labels, reach.edge)
+    classes = list(range(num_labels))
+    if is_at_hand(thin):
+        found = thin.tolist()
+        classes = [c for c in classes if found[c] > 0 and min(found[:c] + found[c + 1 :]) < 1]
+    if not classes:
+        return None
+    with torch.autocast(labels.device.type, enabled=False):
+        odds = odds_of_belonging(labels, scribbles, strokes, num_labels, reach.rim, classes)
+        odds = mean_around(odds, reach.around)
+    drawn = torch.stack([(scribbles == c).flatten(1).sum(1) >= FEWEST_STROKES for c in classes], 1)
+    return Thin(classes, thin, odds, drawn)
+
+
+def with_thin_structures(evidence: Tensor, near: Tensor, thin: Thin, weight: float) -> Tensor:
     """Evidence in which thin structures meet wide ones by the odds of belonging instead of by densities.
 
     Args:
         evidence: (N, C, *grid) logarithm of how well each class fits a voxel by densities.
-        labels: (N, *grid) as predicted.
-        scribbles: (N, *grid) classes of the strokes, any other value elsewhere.
-        strokes: of the same images.
+        near: (N, C, *grid) bool; which classes a voxel may become.
+        thin: of the same voxels.
         weight: of the odds.
-        reach: how far to look.
 
     Returns:
         (N, C, *grid): for a thin class ``weight`` times its odds more than the best of the other classes that a voxel
         may become, as far as that one is not thin; for wide classes as it was.
     """
-    num_labels = evidence.shape[1]
-    thin = thinness(labels, num_labels, reach.edge)
-    chosen = thin.nonzero().flatten().tolist() if _is_looked_at(labels) else None
-    if chosen == []:
-        return evidence
-    with torch.autocast(evidence.device.type, enabled=False):
-        odds = odds_of_belonging(labels, scribbles, strokes, num_labels, reach.rim, chosen)
-        odds = mean_around(odds, reach.around).to(evidence.dtype)
-    possible = evidence.masked_fill(~labels_around(labels, num_labels, reach.near), float("-inf"))
-    classes = range(num_labels) if chosen is None else chosen
-    best_of_others = _best_of_others(possible.unbind(1), thin.to(evidence.dtype), classes)
+    possible = evidence.masked_fill(~near, float("-inf"))
+    number = thin.thinness.to(evidence.dtype)
+    best_of_others = _best_of_others(possible.unbind(1), number, thin.classes)
+    odds, drawn = thin.odds.to(evidence.dtype).unbind(1), thin.drawn.unbind(1)
     planes = list(evidence.unbind(1))
-    for number, (best, its_thinness), of_class in zip(classes, best_of_others, odds.unbind(1), strict=True):
-        drawn = (scribbles == number).flatten(1).sum(1) >= FEWEST_STROKES
-        counts = best.isfinite() & drawn.view(-1, *[1] * (labels.ndim - 1))
-        share = torch.where(counts, thin[number].to(evidence.dtype) * (1 - its_thinness), 0.0)
-        planes[number] = torch.lerp(planes[number], torch.where(counts, best, 0.0) + weight * of_class, share)
+    for c, (best, its_thinness), of_class, enough in zip(thin.classes, best_of_others, odds, drawn, strict=True):
+        counts = best.isfinite() & enough.view(-1, *[1] * (best.ndim - 1))
+        share = torch.where(counts, number[c] * (1 - its_thinness), 0.0)
+        planes[c] = torch.lerp(planes[c], torch.where(counts, best, 0.0) + weight * of_class, share)
     return torch.stack(planes, 1)
 
 

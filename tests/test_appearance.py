@@ -122,15 +122,16 @@ def test_evidence_moves_the_borders_of_classes_and_no_more():
     evidence[:, 1] = 5.0
     evidence[:, 2] = 9.0
     space = ClassSpace(C, IGNORE)
-    labels = space.labels_of_logits(space.with_evidence(logits, evidence, NONE, (0, 2)))
+    near = labels_around(space.labels_of_logits(logits), C, (0, 2))
+    labels = space.labels_of_logits(space.with_evidence(logits, evidence, NONE, near))
     assert labels.flatten().tolist() == [0] * 4 + [1] * 8
     wary = NONE.clone()
     wary[:, 0, 1] = 4.5  # 5 nats are not enough against 1 + 4.5
-    labels = space.labels_of_logits(space.with_evidence(logits, evidence, wary, (0, 2)))
+    labels = space.labels_of_logits(space.with_evidence(logits, evidence, wary, near))
     assert labels.flatten().tolist() == [0] * 6 + [1] * 6
-    labels = space.labels_of_logits(space.with_evidence(logits, evidence, wary.mT, (0, 2)))
+    labels = space.labels_of_logits(space.with_evidence(logits, evidence, wary.mT, near))
     assert labels.flatten().tolist() == [0] * 4 + [1] * 8
-    without = space.labels_of_logits(space.with_evidence(logits, torch.zeros_like(evidence), NONE, (0, 2)))
+    without = space.labels_of_logits(space.with_evidence(logits, torch.zeros_like(evidence), NONE, near))
     assert without.flatten().tolist() == [0] * 6 + [1] * 6
 
 
@@ -140,18 +141,20 @@ def test_evidence_moves_the_borders_of_regions_and_no_more():
     logits[:, 0, :, 6:] = 1.0  # the whole right of voxel 6, its core nowhere
     evidence = torch.zeros(1, C, 1, 12)
     evidence[:, 1] = 5.0
-    new = space.with_evidence(logits, evidence, NONE, (0, 2))
+    near = labels_around(space.labels_of_logits(logits), C, (0, 2))
+    new = space.with_evidence(logits, evidence, NONE, near)
     assert space.labels_of_logits(new).flatten().tolist() == [0] * 4 + [1] * 8
     inside = np.log((np.exp(5.0) + 1) / 2)  # mean density of labels 1 and 2 over that of 0
     assert new[0, 0, 0, 5].item() == pytest.approx(-1 + inside, rel=1e-5)
     assert torch.equal(new[:, 1], logits[:, 1])
     wary = NONE.clone()
     wary[:, 0, 1] = 0.5
-    new = space.with_evidence(logits, evidence, wary, (0, 2))
+    new = space.with_evidence(logits, evidence, wary, near)
     assert new[0, 0, 0, 5].item() == pytest.approx(-1 + np.log((np.exp(4.5) + 1) / 2), rel=1e-5)
     assert new[0, 0, 0, 6].item() == pytest.approx(1 + inside, rel=1e-5)
     absent = space.only_present(logits, torch.tensor([[False, True]]))
-    assert (space.labels_of_logits(space.with_evidence(absent, evidence, NONE, (0, 2))) == 0).all()
+    near = labels_around(space.labels_of_logits(absent), C, (0, 2))
+    assert (space.labels_of_logits(space.with_evidence(absent, evidence, NONE, near)) == 0).all()
 
 
 def test_margins_are_largest_between_classes_that_look_alike_and_none_where_negligible():

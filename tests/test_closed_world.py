@@ -7,8 +7,14 @@ from scipy import ndimage
 
 from nnunetv2_pclmix import closed_world
 from nnunetv2_pclmix.closed_world import _any_in_cells, _grow_by_pooling, _of_cells, grow_from_seeds, vouch
+from nnunetv2_pclmix.neighbourhood import packed, unpacked
 
 IGNORE = 4
+
+
+def _grow(seeds, mask, steps):
+    """Of planes."""
+    return unpacked(grow_from_seeds(packed(seeds), packed(mask), steps), mask.shape[1])
 
 
 def _grow_compiled(seeds, mask, steps):
@@ -17,10 +23,10 @@ def _grow_compiled(seeds, mask, steps):
         patch.setattr(closed_world, "_is_never_looked_at", lambda device: True)
         patch.setattr(torch.compiler, "is_compiling", lambda: True)
         patch.setattr(torch, "equal", None)
-        return grow_from_seeds(seeds, mask, steps)
+        return _grow(seeds, mask, steps)
 
 
-GROW = [grow_from_seeds, _grow_by_pooling, _grow_compiled]  # on the CPU, on a GPU
+GROW = [_grow, _grow_by_pooling, _grow_compiled]  # on the CPU, on a GPU
 
 
 @given(st.integers(0, 10_000), st.sampled_from([(12, 9), (5, 6, 7)]))
@@ -66,9 +72,10 @@ def test_cells_hold_what_is_in_them(grid, stride):
 
     for place in np.argwhere(planes):
         coarse[cell(place)] = True
-    cells = _any_in_cells(torch.from_numpy(planes), stride)
+    bits = _any_in_cells(packed(torch.from_numpy(planes)), stride)
+    cells = unpacked(bits, 3)
     assert np.array_equal(cells.numpy(), coarse)
-    fine = _of_cells(cells, stride, grid).numpy()
+    fine = unpacked(_of_cells(bits, stride, grid), 3).numpy()
     assert fine.shape == planes.shape
     assert all(fine[place] == coarse[cell(place)] for place in np.ndindex(*planes.shape))
 
@@ -113,6 +120,63 @@ def test_images_of_a_batch_do_not_vouch_for_each_other():
     vouched, _ = vouch(torch.cat([labels, labels]), torch.cat([scribbles, only_background]), 4, IGNORE)
     assert (vouched[0] > 0).any()
     assert (vouched[1] == 0).all()
+
+
+def _vouched_by_components(labels, scribbles, num_classes, annotated, outside):
+    """One image at a time, by connected components of coarse masks."""
+    grid = labels.shape[1:]
+    stride = [4 if size >= 32 else 1 for size in grid]
+    result, doubtful = labels.copy(), np.zeros(labels.shape, bool)
+
+    def coarse(mask):
+        cells = np.zeros([-(-size // s) for size, s in zip(grid, stride, strict=True)], bool)
+        for place in np.argwhere(mask):
+            cells[tuple(p // s for p, s in zip(place, stride, strict=True))] = True
+        return cells
+
+    def connected(mask, seeds):
+        components, _ = ndimage.label(mask, np.ones([3] * len(grid)))
+        kept = np.isin(components, np.unique(components[seeds & mask])) & mask
+        return kept.repeat(stride[0], 0)[: grid[0]].repeat(stride[1], 1)[:, : grid[1]]
+
+    for n in np.flatnonzero(annotated):
+        foreground, strokes = labels[n] > 0, (scribbles[n] > 0) & (scribbles[n] != IGNORE_MANY)
+        border = np.ones(coarse(foreground).shape, bool)
+        border[1:-1, 1:-1] = False
+        cut = np.zeros_like(border)
+        for c in np.flatnonzero(outside[n]) + 1:
+            cut |= coarse(labels[n] == c) & border
+        of_any = connected(coarse(foreground), coarse(strokes) | cut)
+        of_own = np.zeros(grid, bool)
+        for c in range(1, num_classes):
+            of_own |= (labels[n] == c) & connected(coarse(labels[n] == c), coarse(scribbles[n] == c))
+        result[n][foreground & ~of_any] = 0
+        doubtful[n] = foreground & of_any & ~of_own
+    return result, ~doubtful
+
+
+IGNORE_MANY = 255
+
+
+@pytest.mark.parametrize("num_classes", [2, 4, 8, 9, 18])
+def test_many_classes_as_by_components(num_classes):
+    rng = np.random.default_rng(num_classes)
+    blobs = rng.integers(0, num_classes, (3, 7, 6)) * (rng.random((3, 7, 6)) < 0.4)
+    labels = blobs.repeat(7, 1).repeat(7, 2)[:, :45, :38]
+    strokes = rng.integers(0, num_classes, labels.shape)
+    scribbles = np.where(
+        rng.random(labels.shape) < 0.005, np.where(rng.random(labels.shape) < 0.5, labels, strokes), 255
+    )
+    annotated = np.array([True, True, False])
+    scribbles[2] = IGNORE_MANY
+    outside = rng.random((3, num_classes - 1)) < 0.3
+    known = (torch.from_numpy(each) for each in (annotated, outside))
+    vouched, sure = vouch(torch.from_numpy(labels), torch.from_numpy(scribbles), num_classes, IGNORE_MANY, *known)
+    expected = _vouched_by_components(labels, scribbles, num_classes, annotated, outside)
+    assert np.array_equal(vouched.numpy(), expected[0])
+    assert np.array_equal(sure.numpy(), expected[1])
+    assert (expected[0] != labels).any()
+    assert num_classes == 2 or not expected[1].all()
 
 
 @pytest.mark.parametrize("grid", [(50, 37), (3, 33, 40), (1, 1)])

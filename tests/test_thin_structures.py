@@ -9,12 +9,27 @@ from nnunetv2_pclmix.appearance import stroke_appearance
 from nnunetv2_pclmix.config import config_from_plans
 from nnunetv2_pclmix.label_space import ClassSpace, RegionSpace
 from nnunetv2_pclmix.memory_queue import MemoryQueue
-from nnunetv2_pclmix.neighbourhood import mean_around
+from nnunetv2_pclmix.neighbourhood import labels_around, mean_around
 from nnunetv2_pclmix.objective import PCLMixObjective
-from nnunetv2_pclmix.thin_structures import Reach, odds_of_belonging, thinness, with_thin_structures
+from nnunetv2_pclmix.thin_structures import (
+    Reach,
+    find_thin,
+    odds_of_belonging,
+    thinness,
+    with_thin_structures,
+)
 from tests import oracles
 
 IGNORE = 255
+
+
+def _by_odds(evidence, labels, scribbles, strokes, reach):
+    """Evidence with the say of thin structures, if there are any."""
+    num_labels = evidence.shape[1]
+    thin = find_thin(labels, scribbles, strokes, num_labels, reach)
+    if thin is None:
+        return evidence
+    return with_thin_structures(evidence, labels_around(labels, num_labels, reach.near), thin, 4.0)
 
 
 def _sample(grid, num_labels, channels=1, share=0.3, seed=0):
@@ -89,7 +104,7 @@ def test_evidence_equals_the_plain_loops(grid):
         reach.near,
         thin_structures.FEWEST_STROKES,
     )
-    found = with_thin_structures(evidence, labels, scribbles, strokes, 4.0, reach)
+    found = _by_odds(evidence, labels, scribbles, strokes, reach)
     assert found.numpy() == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
@@ -132,7 +147,7 @@ def test_a_ring_too_thick_becomes_thinner():
     close = torch.nn.functional.one_hot(predicted, 3).movedim(-1, 1).float()
     near = torch.nn.functional.max_pool2d(close, 5, 1, 2) > 0
     by_density = evidence.masked_fill(~near, -torch.inf).argmax(1)
-    changed = with_thin_structures(evidence, predicted, scribbles, strokes, 4.0, reach)
+    changed = _by_odds(evidence, predicted, scribbles, strokes, reach)
     by_odds = changed.masked_fill(~near, -torch.inf).argmax(1)
     before, after = (_dice(labels, truth, 1) for labels in (by_density, by_odds))
     assert after > before + 0.03
@@ -154,7 +169,7 @@ def test_evidence_stays_where_there_is_nothing_to_learn(broken):
     strokes = stroke_appearance(image, scribbles, 3, IGNORE)
     evidence = strokes.log_density
     reach = Reach([2, 2], [1, 1], [3, 3], [2, 2])
-    assert torch.equal(with_thin_structures(evidence, predicted, scribbles, strokes, 4.0, reach), evidence)
+    assert torch.equal(_by_odds(evidence, predicted, scribbles, strokes, reach), evidence)
 
 
 def test_a_class_that_is_not_predicted_is_not_thin():
@@ -200,8 +215,8 @@ def test_a_device_that_is_not_waited_for_finds_the_same(monkeypatch, grid):
     strokes = stroke_appearance(images, scribbles, 4, IGNORE)
     found = []
     for looked_at in (True, False):
-        monkeypatch.setattr(thin_structures, "_is_looked_at", lambda _, answer=looked_at: answer)
+        monkeypatch.setattr(thin_structures, "is_at_hand", lambda _, answer=looked_at: answer)
         assert thinness(labels, 4, reach.edge).amax() > 0
-        found.append(with_thin_structures(strokes.log_density, labels, scribbles, strokes, 4.0, reach))
+        found.append(_by_odds(strokes.log_density, labels, scribbles, strokes, reach))
     assert torch.allclose(found[0], found[1], rtol=0, atol=1e-9)
     assert not torch.equal(found[0], strokes.log_density)

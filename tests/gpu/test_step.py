@@ -12,6 +12,7 @@ import torch
 from nnunetv2_pclmix.closed_world import grow_from_seeds
 from nnunetv2_pclmix.config import PCLMixConfig
 from nnunetv2_pclmix.cuda_graph import GraphedStep
+from nnunetv2_pclmix.neighbourhood import packed
 from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.step_data import StepInput, StepResult
 from nnunetv2_pclmix.terms import TERMS
@@ -71,7 +72,7 @@ def test_growing_equals_that_of_the_cpu(cuda, grid, compiled):
     torch._dynamo.reset()
     grow = torch.compile(grow_from_seeds, dynamic=False) if compiled else grow_from_seeds
     generator = torch.Generator().manual_seed(0)
-    mask, seeds = torch.rand(grid, generator=generator) < 0.5, torch.rand(grid, generator=generator) < 0.02
+    mask, seeds = (packed(torch.rand(grid, generator=generator) < share) for share in (0.5, 0.02))
     for steps in (0, 3, 2 * max(grid)):
         grown = grow(seeds.to(cuda), mask.to(cuda), steps)
         assert torch.equal(grown.cpu(), grow_from_seeds(seeds, mask, steps))

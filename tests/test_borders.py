@@ -1,0 +1,111 @@
+"""Borders that move: the same labels whichever voxels are computed, and against plain loops."""
+
+import numpy as np
+import pytest
+import torch
+
+from nnunetv2_pclmix import at_hand, borders, thin_structures
+from nnunetv2_pclmix.appearance import margins, stroke_appearance
+from nnunetv2_pclmix.borders import Voxels, moved_borders
+from nnunetv2_pclmix.label_space import ClassSpace, RegionSpace
+from nnunetv2_pclmix.neighbourhood import bits_around, has_several, labels_around
+from nnunetv2_pclmix.thin_structures import Reach
+from tests import oracles
+
+C, IGNORE = 4, 255
+SPACES = [ClassSpace(C, IGNORE), RegionSpace([(1, 2, 3), (2, 3), 3], [1, 2, 3], C, IGNORE)]
+
+
+def _sample(space, grid, seed=0):
+    """Logits of blocks, so that there are voxels far from all borders, with scribbles and images."""
+    rng = np.random.default_rng(seed)
+    coarse = torch.from_numpy(rng.integers(0, C, (3, 1, *[-(-size // 6) for size in grid])).astype(np.float32))
+    labels = torch.nn.functional.interpolate(coarse, scale_factor=6)[:, 0].long()
+    labels = labels[(slice(None), *(slice(size) for size in grid))]
+    labels[0] = 2  # an image of one label
+    logits = 2 * space.members(labels) - 1 + torch.from_numpy(0.1 * rng.normal(size=(1,))).float()
+    scribbles = torch.where(torch.from_numpy(rng.random(labels.shape)) < 0.2, labels, IGNORE)
+    images = labels[:, None].double() + torch.from_numpy(rng.normal(size=(3, 1, *grid)))
+    return logits.double(), scribbles, images
+
+
+def _moved(space, logits, scribbles, images, thin_weight, reach):
+    strokes = stroke_appearance(images, scribbles, C, IGNORE)
+    start = margins(strokes.overlap, 4.0)
+    return moved_borders(logits, space, 4 * strokes.log_density, start, scribbles, strokes, thin_weight, reach)
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("grid", [(31, 26), (5, 14, 15)])
+@pytest.mark.parametrize("thin_weight", [0.0, 4.0])
+def test_voxels_at_borders_alone_give_what_all_give(monkeypatch, space, grid, thin_weight):
+    reach = Reach(*[[1] * len(grid)] * 4)
+    sample = _sample(space, grid)
+    monkeypatch.setattr(thin_structures, "NOT_THIN", 0.2)
+    monkeypatch.setattr(thin_structures, "THIN", 1.5)  # in part, so that they do meet
+    found, share = [], []
+    for most in (0.0, 1.0):
+        monkeypatch.setattr(borders, "MOST_BY_NUMBER", most)
+        voxels = Voxels.where(has_several(torch.ones(2, 1, 3, 3, dtype=torch.uint8) * 3))
+        share.append(voxels.image is not None)
+        found.append(_moved(space, *sample, thin_weight, reach))
+    assert share == [False, True]
+    assert torch.equal(*found)
+    for module in (borders, thin_structures):
+        monkeypatch.setattr(module, "is_at_hand", lambda _: False)  # as where nothing is looked at
+    assert torch.equal(_moved(space, *sample, thin_weight, reach), found[0])
+    assert not torch.equal(found[0], space.labels_of_logits(sample[0]))
+
+
+@pytest.mark.parametrize("grid", [(13, 14), (3, 7, 9)])
+def test_labels_equal_the_plain_loops(grid):
+    logits, scribbles, images = _sample(SPACES[0], grid, seed=1)
+    logits = logits + torch.from_numpy(np.random.default_rng(2).normal(size=logits.shape))
+    reach = Reach(*[[1] * len(grid)] * 4)
+    strokes = stroke_appearance(images, scribbles, C, IGNORE)
+    start = margins(strokes.overlap, 4.0)
+    found = _moved(SPACES[0], logits, scribbles, images, 0.0, reach)
+    predicted = logits.argmax(1).numpy()
+    for n, *place in np.ndindex(predicted.shape):
+        v = (n, *place)
+        near = sorted({int(predicted[(n, *w)]) for w in oracles.box_around(grid, place, reach.near)})
+        score = {
+            c: logits[(n, c, *place)] + 4 * strokes.log_density[(n, c, *place)] - start[n, predicted[v], c]
+            for c in near
+        }
+        assert int(found[v]) == max(near, key=score.get)
+
+
+def test_a_prediction_without_borders_stays():
+    logits, scribbles, images = _sample(SPACES[0], (12, 12))
+    logits[:, 0] += 9
+    moved = _moved(SPACES[0], logits, scribbles, images, 4.0, Reach(*[[2, 2]] * 4))
+    assert torch.equal(moved, torch.zeros_like(moved))
+
+
+def test_voxels_are_taken_and_put_back():
+    values = torch.arange(2 * 3 * 4 * 5).view(2, 3, 4, 5)
+    mask = torch.zeros(2, 4, 5, dtype=torch.bool)
+    mask[0, 1, 2] = mask[1, 3, 4] = True
+    voxels = Voxels.where(mask)
+    assert torch.equal(voxels.of(values), torch.stack([values[0, :, 1, 2], values[1, :, 3, 4]]))
+    assert torch.equal(voxels.of_images(values), values)
+    before = values[:, 0].clone()
+    put = voxels.put(torch.tensor([-1, -2]), values[:, 0])
+    assert torch.equal(values[:, 0], before)
+    assert put[0, 1, 2] == -1
+    assert put[1, 3, 4] == -2
+    assert torch.equal(put[~mask], before[~mask])
+
+
+def test_nothing_is_looked_at_elsewhere():
+    assert at_hand.is_at_hand(torch.zeros(1))
+    assert not at_hand.is_at_hand(torch.zeros(1, device="meta"))
+    assert Voxels.where(torch.zeros(2, 3, device="meta")).image is None
+
+
+@pytest.mark.parametrize("num_labels", [2, 8, 9, 17])
+def test_several_labels_are_told_from_one(num_labels):
+    labels = torch.from_numpy(np.random.default_rng(0).integers(0, num_labels, (2, 9, 4)))
+    several = has_several(bits_around(labels, num_labels, (1, 0)))
+    assert torch.equal(several, labels_around(labels, num_labels, (1, 0)).sum(1) > 1)
