@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -152,6 +153,10 @@ def _run(args: argparse.Namespace) -> int:
     grid, output = _read(args)
     jobs = make_jobs(grid, args.device)
     _require_device(args.device)
+    if grid.precision == "bfloat16" and not _has_bfloat16():
+        print(
+            "this processor computes bfloat16 by detours; without --precision it is many times faster", file=sys.stderr
+        )
     write_plan(output, grid, jobs)
     references = find_references(args.references, _dataset_name(output))
     if references is None:
@@ -285,6 +290,12 @@ def _require_device(device: str) -> None:
         raise UserError("torch finds no CUDA device here; leave --device out to train on the CPU")
     if device == "mps" and not torch.backends.mps.is_available():
         raise UserError("torch finds no Apple GPU here; leave --device out to train on the CPU")
+
+
+def _has_bfloat16() -> bool:
+    import torch
+
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _positive(text: str) -> int:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils._pytree import tree_flatten
 
-from benchmarks.accuracy import cli, train
+from benchmarks.accuracy import cli, scheduler, train
 from benchmarks.accuracy.grid import read_grid
 from benchmarks.accuracy.jobs import Job, make_jobs, run_folder
 from benchmarks.accuracy.scheduler import Options, environment, run_jobs
@@ -99,6 +99,26 @@ def test_bfloat16_while_training_and_float32_while_predicting(trainer_of, row):
     predicted = trainer.network.eval()(images)
     assert inside[1:] == [torch.float32]
     assert 0 < (predicted[0] - trained[0]).norm() < 0.05 * predicted[0].norm()
+
+
+@pytest.mark.parametrize(
+    ("precision", "known", "told"), [("bfloat16", False, True), ("bfloat16", True, False), ("float32", False, False)]
+)
+def test_a_processor_without_bfloat16_is_told_of(
+    workspace, write_grid, tmp_path, capsys, monkeypatch, precision, known, told
+):
+    def no_training(*_):
+        raise UserError("nothing is trained here")
+
+    monkeypatch.setattr(scheduler, "run_jobs", no_training)
+    monkeypatch.setattr(cli, "_has_bfloat16", lambda: known)
+    grid = str(write_grid(precision=precision))
+    assert cli.main(["run", grid, "--output", str(tmp_path / "out")]) == 1
+    assert ("without --precision it is many times faster" in capsys.readouterr().err) == told
+
+
+def test_what_the_processor_knows_is_asked():
+    assert cli._has_bfloat16() in (True, False)
 
 
 @pytest.mark.parametrize(("precision", "inside"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
