@@ -84,7 +84,7 @@ def moved_borders(
     voxels = Voxels.where(has_several(bits))
     near, fits = unpacked(voxels.of(bits), space.num_labels), voxels.of(evidence)
     if thin is not None:
-        here = thin._replace(odds=voxels.of(thin.odds), drawn=voxels.of_images(thin.drawn))
+        here = thin._replace(odds=voxels.of(thin.odds), shares=voxels.of_images(thin.shares))
         fits = with_thin_structures(fits, near, here, thin_weight)
     changed = space.with_evidence(voxels.of(logits), fits, voxels.of_images(margins), near)
     return voxels.put(space.labels_of_logits(changed), labels)

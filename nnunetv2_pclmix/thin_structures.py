@@ -11,6 +11,7 @@ positive and unlabelled examples (Elkan and Noto, KDD 2008). Not in PCLMix.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -130,15 +131,15 @@ class Thin(NamedTuple):
 
     Attributes:
         classes: their labels, in ascending order.
-        thinness: (C,) of all classes, from 0 to 1.
+        shares: (N, K, C) from 0 to 1; how much their odds count where each meets each of all classes: as far as the
+            one is thin and the other is not, and their strokes look different. Where they look alike, even the grey
+            value that strokes meet most often is not the structure's alone, as the odds take it to be.
         odds: (N, K, *grid) logarithm of the odds that a voxel belongs to each.
-        drawn: (N, K) bool; whether there are strokes enough to go by.
     """
 
     classes: Sequence[int]
-    thinness: Tensor
+    shares: Tensor
     odds: Tensor
-    drawn: Tensor
 
 
 def find_thin(
@@ -167,8 +168,10 @@ def find_thin(
     with torch.autocast(labels.device.type, enabled=False):
         odds = odds_of_belonging(labels, scribbles, strokes, num_labels, reach.rim, classes)
         odds = mean_around(odds, reach.around)
+    thin = thin.to(strokes.overlap.dtype)
+    shares = torch.stack([thin[c] * (1 - thin) * (1 - strokes.overlap[:, c]).clamp(min=0) for c in classes], 1)
     drawn = torch.stack([(scribbles == c).flatten(1).sum(1) >= FEWEST_STROKES for c in classes], 1)
-    return Thin(classes, thin, odds, drawn)
+    return Thin(classes, shares * drawn[:, :, None], odds)
 
 
 def with_thin_structures(evidence: Tensor, near: Tensor, thin: Thin, weight: float) -> Tensor:
@@ -181,29 +184,29 @@ def with_thin_structures(evidence: Tensor, near: Tensor, thin: Thin, weight: flo
         weight: of the odds.
 
     Returns:
-        (N, C, *grid): for a thin class ``weight`` times its odds more than the best of the other classes that a voxel
-        may become, as far as that one is not thin; for wide classes as it was.
+        (N, C, *grid): for a thin class, as far as its odds count beside the best of the other classes that a voxel may
+        become, ``weight`` times its odds more than that one; for wide classes as it was.
     """
-    possible = evidence.masked_fill(~near, float("-inf"))
-    number = thin.thinness.to(evidence.dtype)
-    best_of_others = _best_of_others(possible.unbind(1), number, thin.classes)
-    odds, drawn = thin.odds.to(evidence.dtype).unbind(1), thin.drawn.unbind(1)
+    best_of_others = _best_of_others(evidence.masked_fill(~near, float("-inf")).unbind(1), thin.classes)
+    shares, odds = (each.to(evidence.dtype).unbind(1) for each in (thin.shares, thin.odds))
     planes = list(evidence.unbind(1))
-    for c, (best, its_thinness), of_class, enough in zip(thin.classes, best_of_others, odds, drawn, strict=True):
-        counts = best.isfinite() & enough.view(-1, *[1] * (best.ndim - 1))
-        share = torch.where(counts, number[c] * (1 - its_thinness), 0.0)
-        planes[c] = torch.lerp(planes[c], torch.where(counts, best, 0.0) + weight * of_class, share)
+    for c, (best, which), share, of_class in zip(thin.classes, best_of_others, shares, odds, strict=True):
+        share = share.gather(1, which.view(len(which), prod(which.shape[1:])).long()).view_as(best)
+        possible = best.isfinite()
+        by_odds = torch.where(possible, best, 0.0) + weight * of_class
+        planes[c] = torch.lerp(planes[c], by_odds, torch.where(possible, share, 0.0))
     return torch.stack(planes, 1)
 
 
-def _best_of_others(planes: Sequence[Tensor], numbers: Tensor, chosen: Sequence[int]) -> list[Numbered]:
-    """For each chosen plane the largest of all others, voxel by voxel, and the number that belongs to it."""
-    none = torch.full_like(planes[0], float("-inf")), torch.zeros_like(planes[0])
+def _best_of_others(planes: Sequence[Tensor], chosen: Sequence[int]) -> list[Numbered]:
+    """For each chosen plane the largest of all others, voxel by voxel, and its number."""
+    numbered = [(plane, torch.full_like(plane, n, dtype=torch.int16)) for n, plane in enumerate(planes)]
+    none = torch.full_like(planes[0], float("-inf")), torch.zeros_like(planes[0], dtype=torch.int16)
     before, after = [none], [none]
     for number in range(max(chosen)):
-        before.append(_larger(before[-1], (planes[number], numbers[number])))
+        before.append(_larger(before[-1], numbered[number]))
     for number in range(len(planes) - 1, min(chosen), -1):
-        after.append(_larger(after[-1], (planes[number], numbers[number])))
+        after.append(_larger(after[-1], numbered[number]))
     return [_larger(before[number], after[len(planes) - 1 - number]) for number in chosen]
 
 

@@ -275,7 +275,7 @@ def odds_of_belonging(labels, scribbles, bins, num_labels, rim, num_bins, reach,
     return odds
 
 
-def with_thin_structures(evidence, labels, scribbles, odds, thin, weight, near, fewest):
+def with_thin_structures(evidence, labels, scribbles, odds, thin, overlap, weight, near, fewest):
     """Evidence of thin classes: the best of the others that a voxel may become, and the odds."""
     result = evidence.copy()
     for n, c, *place in np.ndindex(*evidence.shape):
@@ -283,7 +283,7 @@ def with_thin_structures(evidence, labels, scribbles, odds, thin, weight, near, 
         if not others or (scribbles[n] == c).sum() < fewest:
             continue
         best = max(sorted(others), key=lambda k: evidence[(n, k, *place)])
-        share = thin[c] * (1 - thin[best])
+        share = thin[c] * (1 - thin[best]) * (1 - overlap[n, c, best])
         by_odds = evidence[(n, best, *place)] + weight * odds[(n, c, *place)]
         result[(n, c, *place)] += share * (by_odds - evidence[(n, c, *place)])
     return result

@@ -100,6 +100,7 @@ def test_evidence_equals_the_plain_loops(grid):
         scribbles.numpy(),
         odds.numpy(),
         thin.double().numpy(),
+        strokes.overlap.numpy(),
         4.0,
         reach.near,
         thin_structures.FEWEST_STROKES,
