@@ -5,7 +5,8 @@ wide structure and that of a thin one beside it, as voxels at their border have 
 if from any, and by the density of grey values under strokes goes to the thin one, which becomes too thick. But the
 strokes of a thin structure pass close by its borders. They are a sample of all of it, so how much of a grey value there
 is around it, and how much of that the strokes have met, tells how much of it belongs to the structure: learning from
-positive and unlabelled examples (Elkan and Noto, KDD 2008). Not in PCLMix.
+positive and unlabelled examples (Elkan and Noto, KDD 2008). That takes the grey value which strokes meet most often for
+the structure's alone, so it counts as far as the strokes of both structures look different. Not in PCLMix.
 """
 
 from __future__ import annotations

@@ -157,6 +157,19 @@ def test_a_ring_too_thick_becomes_thinner():
     assert torch.equal(changed[:, 2], evidence[:, 2])
 
 
+def test_a_ring_as_bright_as_what_is_around_it_stays():
+    image, truth, scribbles, _ = _ring()
+    image = torch.where(
+        truth[:, None] == 2, image, torch.from_numpy(np.random.default_rng(1).normal(-1, 0.1, (64, 64)))
+    )
+    strokes = stroke_appearance(image, scribbles, 3, IGNORE)
+    thin = find_thin(truth, scribbles, strokes, 3, Reach([2, 2], [1, 1], [3, 3], [2, 2]))
+    assert thin.classes == [1]
+    beside_background, _, beside_disk = thin.shares[0, 0].tolist()
+    assert beside_background < 0.2
+    assert beside_disk > 0.8
+
+
 @pytest.mark.parametrize("broken", ["no strokes", "few strokes", "nothing predicted", "all of it predicted"])
 def test_evidence_stays_where_there_is_nothing_to_learn(broken):
     image, _, scribbles, predicted = _ring()
