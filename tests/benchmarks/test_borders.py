@@ -1,0 +1,42 @@
+"""Rules for borders let loose on labels that are right, of scribbled phantoms."""
+
+import re
+
+import pytest
+
+from benchmarks import borders
+
+
+def _figures(text):
+    """(prediction, settings) to Dice and volume of each structure."""
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines()[2:]]
+    return {
+        (start, row.strip("`")): [[float(n) for n in re.findall(r"[\d.]+", cell)] for cell in cells[:-1]]
+        for start, row, *cells in rows
+    }
+
+
+def test_what_is_right_stays_and_what_is_too_thick_becomes_thinner(workspace, capsys):
+    off = '{"appearance_weight": 0}'
+    borders.main(["-d", "511", "--slices", "--every", "2", "--thicker", "MYO", "--pclmix", "{}", off])
+    figures = _figures(capsys.readouterr().out)
+    assert len(figures) == 6
+    assert figures["right", "before"] == figures["right", off] == [[1.0, 1.0]] * 3
+    assert min(dice for dice, _ in figures["right", "{}"]) > 0.85
+    thick = "MYO too thick"
+    assert figures[thick, "before"] == figures[thick, off]
+    myocardium = [figures[thick, row][1] for row in ("before", "{}")]
+    assert myocardium[0][1] > 1.2
+    assert myocardium[1][1] < myocardium[0][1]
+    assert myocardium[1][0] > myocardium[0][0]
+
+
+def test_nothing_at_all_is_right():
+    none = borders.torch.zeros(3, dtype=borders.torch.bool)
+    assert borders._score(none, none) == (1.0, 1.0)
+    assert borders._score(~none, none) == (0.0, 3.0)
+
+
+def test_an_unknown_setting_is_refused(workspace):
+    with pytest.raises(ValueError, match="appearance"):
+        borders.main(["-d", "511", "--pclmix", '{"apearance_weight": 0}'])
