@@ -73,7 +73,7 @@ def _appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label
     bins = bins.nan_to_num().round().clamp(0, BINS - 1).long()
 
     image_and_channel = torch.arange(size * channels, device=images.device).view(size, channels, 1)
-    which = (labels.long() - num_labels) * known + num_labels  # unlabelled ones have a place of their own
+    which = torch.where(known, labels.long(), num_labels)  # unlabelled ones have a place of their own
     slot = image_and_channel * ((num_labels + 1) * BINS) + (which * BINS)[:, None] + bins
     counts = values.new_zeros(size * channels * (num_labels + 1) * BINS)
     counts.scatter_add_(0, slot.flatten(), torch.ones_like(counts[:1]).expand(slot.numel()))

@@ -106,7 +106,7 @@ def _any_in_cells(bits: Tensor, stride: Sequence[int]) -> Tensor:
 def _foreground_first(bits: Tensor) -> Tensor:
     """Bits of labels with the first one, of background, for any foreground instead."""
     first, *others = bits.split(1, 1)
-    first = first & ~1
+    first = first & 0xFE
     return torch.cat([first | reduce(or_, others, first).ne(0), *others], 1)
 
 
@@ -174,4 +174,4 @@ def vouch(
     vouched = _of_cells(grow_from_seeds(seeds, mask, 2 * max(mask.shape[2:])), stride, grid)
     in_question = (own[:, 0] & 1).eq(0) & annotated
     of_any, of_own = (vouched[:, 0] & 1).bool(), (vouched & own).ne(0).any(1)
-    return labels * ~(in_question & ~of_any), (~(in_question & of_any & ~of_own)).float()
+    return torch.where(in_question & ~of_any, 0, labels), (~(in_question & of_any & ~of_own)).float()

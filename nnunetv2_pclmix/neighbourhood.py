@@ -51,13 +51,8 @@ def unpacked(bits: Tensor, planes: int) -> Tensor:
     return torch.cat([(bits[:, n // 8, None] & (1 << n % 8)).bool() for n in range(planes)], 1)
 
 
-def labels_around(labels: Tensor, num_labels: int, radius: Sequence[int]) -> Tensor:
-    """(N, *grid) labels from 0 to C - 1 -> (N, C, *grid) bool; which of them the box around each voxel holds."""
-    return unpacked(bits_around(labels, num_labels, radius), num_labels)
-
-
 def bits_around(labels: Tensor, num_labels: int, radius: Sequence[int]) -> Tensor:
-    """The same as bits, eight labels to a byte: (N, ceil(C / 8), *grid) uint8."""
+    """(N, *grid) labels from 0 to C - 1 -> (N, ceil(C / 8), *grid) uint8; a bit for each that the box around holds."""
     return any_around(bits_of(labels, num_labels), radius)
 
 

@@ -93,8 +93,8 @@ def odds_of_belonging(
     """
     size, channels, _ = strokes.bins.shape
     there, met = _voxels_around(labels, scribbles, strokes.bins, num_labels, rim), strokes.counts
-    if classes is not None:
-        there, met = there[:, :, list(classes)], met[:, :, list(classes)]
+    if classes is not None:  # one by one: a list of them would be copied to the device
+        there, met = (torch.stack([counts[:, :, c] for c in classes], 2) for counts in (there, met))
     there = smoothed(there.to(met.dtype))
     share = met / there.clamp(min=1e-6)
     common = there >= COMMON * there.amax(3, keepdim=True)
@@ -192,7 +192,7 @@ def with_thin_structures(evidence: Tensor, near: Tensor, thin: Thin, weight: flo
     shares, odds = (each.to(evidence.dtype).unbind(1) for each in (thin.shares, thin.odds))
     planes = list(evidence.unbind(1))
     for c, (best, which), share, of_class in zip(thin.classes, best_of_others, shares, odds, strict=True):
-        share = share.gather(1, which.view(len(which), prod(which.shape[1:])).long()).view_as(best)
+        share = share.gather(1, which.view(len(which), prod(which.shape[1:]))).view_as(best)
         possible = best.isfinite()
         by_odds = torch.where(possible, best, 0.0) + weight * of_class
         planes[c] = torch.lerp(planes[c], by_odds, torch.where(possible, share, 0.0))
@@ -201,8 +201,9 @@ def with_thin_structures(evidence: Tensor, near: Tensor, thin: Thin, weight: flo
 
 def _best_of_others(planes: Sequence[Tensor], chosen: Sequence[int]) -> list[Numbered]:
     """For each chosen plane the largest of all others, voxel by voxel, and its number."""
-    numbered = [(plane, torch.full_like(plane, n, dtype=torch.int16)) for n, plane in enumerate(planes)]
-    none = torch.full_like(planes[0], float("-inf")), torch.zeros_like(planes[0], dtype=torch.int16)
+    numbers = torch.arange(len(planes), device=planes[0].device).unbind()
+    numbered = list(zip(planes, numbers, strict=True))
+    none = torch.full_like(planes[0], float("-inf")), numbers[0]
     before, after = [none], [none]
     for number in range(max(chosen)):
         before.append(_larger(before[-1], numbered[number]))

@@ -7,7 +7,7 @@ import torch
 from nnunetv2_pclmix import appearance
 from nnunetv2_pclmix.appearance import margins, stroke_appearance
 from nnunetv2_pclmix.label_space import ClassSpace, RegionSpace
-from nnunetv2_pclmix.neighbourhood import any_around, labels_around, mean_around
+from nnunetv2_pclmix.neighbourhood import any_around, bits_around, mean_around, unpacked
 from tests import oracles
 
 C, IGNORE = 3, 3
@@ -108,7 +108,7 @@ def test_around_equals_the_plain_loops(radius):
 def test_labels_around_equal_the_plain_loops(num_labels, grid):
     labels = np.random.default_rng(num_labels).integers(0, num_labels, (2, *grid))
     radius = [2, 1, 0][: len(grid)]
-    found = labels_around(torch.from_numpy(labels), num_labels, radius).numpy()
+    found = unpacked(bits_around(torch.from_numpy(labels), num_labels, radius), num_labels).numpy()
     assert found.shape == (2, num_labels, *grid)
     for n, *place in np.ndindex(2, *grid):
         box = labels[(n, *(slice(max(0, p - r), p + r + 1) for p, r in zip(place, radius, strict=True)))]
@@ -122,7 +122,7 @@ def test_evidence_moves_the_borders_of_classes_and_no_more():
     evidence[:, 1] = 5.0
     evidence[:, 2] = 9.0
     space = ClassSpace(C, IGNORE)
-    near = labels_around(space.labels_of_logits(logits), C, (0, 2))
+    near = unpacked(bits_around(space.labels_of_logits(logits), C, (0, 2)), C)
     labels = space.labels_of_logits(space.with_evidence(logits, evidence, NONE, near))
     assert labels.flatten().tolist() == [0] * 4 + [1] * 8
     wary = NONE.clone()
@@ -141,7 +141,7 @@ def test_evidence_moves_the_borders_of_regions_and_no_more():
     logits[:, 0, :, 6:] = 1.0  # the whole right of voxel 6, its core nowhere
     evidence = torch.zeros(1, C, 1, 12)
     evidence[:, 1] = 5.0
-    near = labels_around(space.labels_of_logits(logits), C, (0, 2))
+    near = unpacked(bits_around(space.labels_of_logits(logits), C, (0, 2)), C)
     new = space.with_evidence(logits, evidence, NONE, near)
     assert space.labels_of_logits(new).flatten().tolist() == [0] * 4 + [1] * 8
     inside = np.log((np.exp(5.0) + 1) / 2)  # mean density of labels 1 and 2 over that of 0
@@ -153,7 +153,7 @@ def test_evidence_moves_the_borders_of_regions_and_no_more():
     assert new[0, 0, 0, 5].item() == pytest.approx(-1 + np.log((np.exp(4.5) + 1) / 2), rel=1e-5)
     assert new[0, 0, 0, 6].item() == pytest.approx(1 + inside, rel=1e-5)
     absent = space.only_present(logits, torch.tensor([[False, True]]))
-    near = labels_around(space.labels_of_logits(absent), C, (0, 2))
+    near = unpacked(bits_around(space.labels_of_logits(absent), C, (0, 2)), C)
     assert (space.labels_of_logits(space.with_evidence(absent, evidence, NONE, near)) == 0).all()
 
 

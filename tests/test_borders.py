@@ -8,7 +8,7 @@ from nnunetv2_pclmix import at_hand, borders, thin_structures
 from nnunetv2_pclmix.appearance import margins, stroke_appearance
 from nnunetv2_pclmix.borders import Voxels, moved_borders
 from nnunetv2_pclmix.label_space import ClassSpace, RegionSpace
-from nnunetv2_pclmix.neighbourhood import bits_around, has_several, labels_around
+from nnunetv2_pclmix.neighbourhood import bits_around, has_several, unpacked
 from nnunetv2_pclmix.thin_structures import Reach
 from tests import oracles
 
@@ -108,4 +108,4 @@ def test_nothing_is_looked_at_elsewhere():
 def test_several_labels_are_told_from_one(num_labels):
     labels = torch.from_numpy(np.random.default_rng(0).integers(0, num_labels, (2, 9, 4)))
     several = has_several(bits_around(labels, num_labels, (1, 0)))
-    assert torch.equal(several, labels_around(labels, num_labels, (1, 0)).sum(1) > 1)
+    assert torch.equal(several, unpacked(bits_around(labels, num_labels, (1, 0)), num_labels).sum(1) > 1)

@@ -10,6 +10,7 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from nnunetv2_pclmix import closed_world
 from nnunetv2_pclmix.label_space import RegionSpace
@@ -39,7 +40,7 @@ class _NoCopying(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        tensors = [a for a in (*args, out) if isinstance(a, torch.Tensor) and a.ndim]
+        tensors = [a for a in tree_leaves((args, out)) if isinstance(a, torch.Tensor) and a.ndim]  # indices, too
         assert len({tensor.device.type for tensor in tensors}) < 2, f"{func} copies to another device"
         return out
 

@@ -9,7 +9,7 @@ from nnunetv2_pclmix.appearance import stroke_appearance
 from nnunetv2_pclmix.config import config_from_plans
 from nnunetv2_pclmix.label_space import ClassSpace, RegionSpace
 from nnunetv2_pclmix.memory_queue import MemoryQueue
-from nnunetv2_pclmix.neighbourhood import labels_around, mean_around
+from nnunetv2_pclmix.neighbourhood import bits_around, mean_around, unpacked
 from nnunetv2_pclmix.objective import PCLMixObjective
 from nnunetv2_pclmix.thin_structures import (
     Reach,
@@ -29,7 +29,7 @@ def _by_odds(evidence, labels, scribbles, strokes, reach):
     thin = find_thin(labels, scribbles, strokes, num_labels, reach)
     if thin is None:
         return evidence
-    return with_thin_structures(evidence, labels_around(labels, num_labels, reach.near), thin, 4.0)
+    return with_thin_structures(evidence, unpacked(bits_around(labels, num_labels, reach.near), num_labels), thin, 4.0)
 
 
 def _sample(grid, num_labels, channels=1, share=0.3, seed=0):

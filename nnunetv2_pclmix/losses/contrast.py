@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nnunetv2_pclmix.at_hand import is_at_hand
 from nnunetv2_pclmix.precision import at_least_float32
 
 
@@ -116,7 +117,7 @@ class _InfoNCE(torch.autograd.Function):
         own = scores[rows, labels]  # (A, K)
         positive = filled[labels]
         # the largest negative is taken off, so that the exponentials that are summed stay in range
-        if filled.device.type != "cpu" or not filled.all():  # looking is free on the CPU; a GPU would be waited for
+        if not (is_at_hand(filled) and filled.all()):
             scores.masked_fill_(~filled, -math.inf)
         per_class = scores.amax(2)
         per_class[rows, labels] = scores.new_full((), -math.inf)  # a number of the host would be waited for
@@ -169,6 +170,6 @@ def info_nce(
     """
     with torch.autocast(anchors.device.type, enabled=False):
         anchors = at_least_float32(anchors)
-        if anchors.device.type == "cpu":  # elsewhere the number would be waited for; often half of them are filling
+        if is_at_hand(valid):  # often half of them are filling
             anchors, labels, valid = anchors[valid], labels[valid], valid[valid]
         return _InfoNCE.apply(anchors, labels, valid, queue.to(anchors.dtype), filled, temperature)
