@@ -13,22 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
-from nnunetv2.paths import nnUNet_raw
-from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
-from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 from scipy import ndimage
+from scribbled import add_arguments, open_dataset
 from torch import Tensor
-from tqdm import tqdm
 
-from nnunetv2_pclmix.config import config_from_plans
-from nnunetv2_pclmix.evaluation.case import label_integers
-from nnunetv2_pclmix.evaluation.dataset_labels import read_dataset_labels
-from nnunetv2_pclmix.evaluation.volume import read_labels
+from nnunetv2_pclmix.config import PCLMixConfig, config_from_plans
 from nnunetv2_pclmix.label_space import ClassSpace
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.objective import PCLMixObjective
@@ -38,46 +31,42 @@ BEFORE, RIGHT = "before", "right"
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-d", required=True, metavar="ID", help="raw dataset with labelsTr_dense, without regions")
-    parser.add_argument("--slices", action="store_true", help="in 2D: each slice along the first array axis by itself")
+    add_arguments(parser)
     parser.add_argument("--thicker", metavar="NAME", help="structure to be thickened by a voxel (default: none)")
-    parser.add_argument("--every", type=int, default=1, help="take each case of that many")
     parser.add_argument("--confidence", type=float, default=2.0, help="nats")
     parser.add_argument("--pclmix", nargs="+", default=["{}"], metavar="JSON", help="hyper-parameters, for a row each")
     args = parser.parse_args(argv)
+    configs = {
+        row: config_from_plans({"pclmix": {"closed_world": False, **json.loads(row)}}, {}) for row in args.pclmix
+    }
     torch.set_num_threads(1)
-    folder = Path(nnUNet_raw, maybe_convert_to_dataset_name(args.d))
-    dataset = read_dataset_labels(folder / "dataset.json")
-    names = [name for name in dataset.labels if name not in ("background", "ignore")]
-    (ignore,) = label_integers(dataset.labels["ignore"])
-    values = [label_integers(dataset.labels[name])[0] for name in names]
-    cases = get_filenames_of_train_images_and_targets(str(folder))
-    description = json.loads((folder / "dataset.json").read_text())
-    reader = determine_reader_writer_from_dataset_json(
-        description, next(iter(cases.values()))["images"][0], verbose=False
-    )()
+    dataset = open_dataset(args)
+    structures = dataset.structures
+    if args.thicker not in (None, *structures):
+        parser.error(f"no structure is called {args.thicker}; choose one of {', '.join(structures)}")
+    space = ClassSpace(dataset.ignore, dataset.ignore)
+    description = json.loads((dataset.folder / "dataset.json").read_text())
+    reader = determine_reader_writer_from_dataset_json(description, dataset.files[0]["images"][0], verbose=False)()
     found: dict[tuple[str, str], list[list[tuple[float, float]]]] = {}
-    for case in tqdm(list(cases)[:: args.every], unit="case"):
-        image, properties = reader.read_images(cases[case]["images"])
-        scribbles, dense = (
-            torch.from_numpy(read_labels(file).labels.astype(np.int64))
-            for file in (cases[case]["label"], folder / "labelsTr_dense" / Path(cases[case]["label"]).name)
-        )
-        images, spacing = torch.from_numpy(image), properties["spacing"]
+    for case in dataset.cases():
+        image, properties = reader.read_images(case.images)
+        images, scribbles, dense = (torch.from_numpy(each) for each in (image, case.scribbles, case.dense))
         images = images.movedim(1, 0) if args.slices else images[None]
-        spacing = spacing[1:] if args.slices else spacing
         scribbles, dense = (each if args.slices else each[None] for each in (scribbles, dense))
+        spacing = properties["spacing"][1 if args.slices else 0 :]
         starts = {RIGHT: dense}
         if args.thicker is not None:
-            starts[f"{args.thicker} too thick"] = _thicker(dense, values[names.index(args.thicker)])
+            starts[f"{args.thicker} too thick"] = _thicker(dense, structures[args.thicker])
         for start, labels in starts.items():
             rows = {BEFORE: labels}
-            for text in args.pclmix:
-                rows[text] = _moved(labels, images, scribbles, ignore, spacing, args.confidence, json.loads(text))
+            for row, config in configs.items():
+                objective = _objective(config, space, spacing)
+                logits = args.confidence * space.members(labels)
+                rows[row] = objective.pseudo_labels(logits, logits, scribbles, None, None, images).labels[0]
             for row, made in rows.items():
-                of_case = [_score(made == value, dense == value) for value in values]
+                of_case = [_score(made == value, dense == value) for value in structures.values()]
                 found.setdefault((start, row), []).append(of_case)
-    _print(names, found)
+    _print(list(structures), found)
 
 
 def _print(names: Sequence[str], found: Mapping[tuple[str, str], list[list[tuple[float, float]]]]) -> None:
@@ -95,26 +84,14 @@ def _thicker(labels: Tensor, value: int) -> Tensor:
     return torch.where(torch.from_numpy(ndimage.binary_dilation((labels == value).numpy(), cross)), value, labels)
 
 
-def _moved(
-    labels: Tensor,
-    images: Tensor,
-    scribbles: Tensor,
-    ignore: int,
-    spacing: Sequence[float],
-    confidence: float,
-    settings: Mapping[str, object],
-) -> Tensor:
-    """(N, *grid) labels once their borders have moved."""
-    space = ClassSpace(ignore, ignore)
-    config = config_from_plans({"pclmix": {"closed_world": False, **settings}}, {})
-    queue = MemoryQueue(ignore, config.queue_length, config.embedding_dimension)
+def _objective(config: PCLMixConfig, space: ClassSpace, spacing: Sequence[float]) -> PCLMixObjective:
+    """For pseudo-labels alone: without losses."""
 
-    def unused(*_: object) -> Tensor:
+    def no_loss(*_: object) -> Tensor:
         raise NotImplementedError
 
-    objective = PCLMixObjective(config, space, unused, unused, queue, spacing)
-    logits = confidence * space.members(labels)
-    return objective.pseudo_labels(logits, logits, scribbles, None, None, images).labels[0]
+    queue = MemoryQueue(space.num_labels, config.queue_length, config.embedding_dimension)
+    return PCLMixObjective(config, space, no_loss, no_loss, queue, spacing)
 
 
 def _score(found: Tensor, true: Tensor) -> tuple[float, float]:

@@ -11,41 +11,26 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from nnunetv2.paths import nnUNet_raw
-from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
-from tqdm import tqdm
+from scribbled import Labels, add_arguments, open_dataset
 
 from nnunetv2_pclmix.closed_world import vouch
 from nnunetv2_pclmix.dataloading.reach import near_and_outside
-from nnunetv2_pclmix.evaluation.case import label_integers
-from nnunetv2_pclmix.evaluation.dataset_labels import read_dataset_labels
-from nnunetv2_pclmix.evaluation.volume import read_labels
-
-Labels = npt.NDArray[np.int64]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-d", required=True, metavar="ID", help="raw dataset with labelsTr_dense, without regions")
+    add_arguments(parser)
     parser.add_argument("--patches", type=int, nargs="*", default=[], help="side lengths besides the whole image")
-    parser.add_argument("--slices", action="store_true", help="in 2D: each slice along the first array axis by itself")
-    parser.add_argument("--every", type=int, default=1, help="take each case of that many")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    folder = Path(nnUNet_raw, maybe_convert_to_dataset_name(args.d))
-    dataset = read_dataset_labels(folder / "dataset.json")
-    names = [name for name in dataset.labels if name not in ("background", "ignore")]
-    (ignore,) = label_integers(dataset.labels["ignore"])
+    dataset = open_dataset(args)
+    names, ignore = list(dataset.structures), dataset.ignore
     sizes = [0, *args.patches]
     counts = {size: np.zeros((len(names), 3)) for size in sizes}
-    files = sorted((folder / "labelsTr").glob(f"*{dataset.file_ending}"))[:: args.every]
-    for file in tqdm(files, unit="case"):
-        volumes = [read_labels(f).labels.astype(np.int64) for f in (file, folder / "labelsTr_dense" / file.name)]
+    for _, *volumes in dataset.cases():
         for strokes, dense in zip(*volumes, strict=True) if args.slices else [volumes]:
             voxels = [np.argwhere(strokes == value) for value in range(1, ignore)]
             for size in sizes:

@@ -40,3 +40,9 @@ def test_nothing_at_all_is_right():
 def test_an_unknown_setting_is_refused(workspace):
     with pytest.raises(ValueError, match="appearance"):
         borders.main(["-d", "511", "--pclmix", '{"apearance_weight": 0}'])
+
+
+def test_an_unknown_structure_is_refused(workspace, capsys):
+    with pytest.raises(SystemExit):
+        borders.main(["-d", "511", "--thicker", "LA"])
+    assert "no structure is called LA; choose one of RV, MYO, LV" in capsys.readouterr().err

@@ -34,7 +34,7 @@ def test_a_structure_without_strokes_is_lost(workspace, tmp_path, monkeypatch, c
         changed = sitk.GetImageFromArray(strokes)
         changed.CopyInformation(image)
         sitk.WriteImage(changed, file)
-    monkeypatch.setattr(closed_world, "nnUNet_raw", str(raw))
+    monkeypatch.setattr("scribbled.nnUNet_raw", str(raw))
     monkeypatch.setenv("nnUNet_raw", str(raw))
     closed_world.main(["-d", workspace.raw.name, "--slices"])
     whole = np.array(_figures(capsys.readouterr().out)["whole"])

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from pathlib import Path
 
 import pytest
-
-import benchmarks
 
 FLOOR = "multiply-adds of the training network (the floor)"
 
@@ -16,7 +13,6 @@ FLOOR = "multiply-adds of the training network (the floor)"
 @pytest.fixture
 def ratios(monkeypatch, capsys):
     """Runs a script's ``main``; returns its table as (what, against) to ratio, and all that it printed."""
-    monkeypatch.syspath_prepend(str(Path(benchmarks.__path__[0])))  # as when called by its file name
     monkeypatch.setattr("torch.set_num_threads", lambda _: None)
 
     def run(script, *arguments):
