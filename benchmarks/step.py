@@ -40,7 +40,7 @@ from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.objective import PCLMixObjective
 from nnunetv2_pclmix.phantom.anatomy import FRAMES, draw_heart
 from nnunetv2_pclmix.phantom.appearance import draw_look
-from nnunetv2_pclmix.phantom.patient import FIELD_OF_VIEW_MM, Frame, render_frame
+from nnunetv2_pclmix.phantom.patient import FIELD_OF_VIEW_MM, render_frame
 from nnunetv2_pclmix.step_data import StepInput, StepResult
 from nnunetv2_pclmix.teacher import Teacher
 from nnunetv2_pclmix.training_step import one_pass
@@ -77,17 +77,13 @@ def _hearts(number: int, patch_size: Sequence[int], rng: np.random.Generator) ->
     while len(planes[0]) < number:
         heart, look = draw_heart(rng), draw_look(rng)
         frame = render_frame(heart, look, FRAMES[0], SLICES, FIELD_OF_VIEW_MM / max(patch_size), rng)
-        for kept, values in zip(planes, _arrays(frame), strict=True):
+        stacks = (frame.image, frame.label, frame.scribble.astype(np.int16))  # types that torch has
+        for kept, values in zip(planes, stacks, strict=True):
             kept.extend(_middle(each, patch_size) for each in values)
     image, label, scribble = (torch.from_numpy(np.stack(each[:number]))[:, None] for each in planes)
     image = image.float()
     image = (image - image.mean((2, 3), keepdim=True)) / image.std((2, 3), keepdim=True)
     return image, label.short(), scribble.short()
-
-
-def _arrays(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images, dense labels and scribbles, in types that torch has."""
-    return frame.image, frame.label, frame.scribble.astype(np.int16)
 
 
 def _middle(plane: np.ndarray, size: Sequence[int]) -> np.ndarray:
@@ -142,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--patch-size", type=int, nargs=2, default=[224, 192])
     parser.add_argument("--images", type=int, default=8, help="through the network per step")
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--learn", type=int, default=60, help="steps in which the slices are learned beforehand")
+    parser.add_argument("--learn", type=int, default=150, help="steps in which the slices are learned beforehand")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", action="store_true", help="torch.compile, as the trainers do on CUDA")

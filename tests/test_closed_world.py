@@ -10,6 +10,7 @@ from nnunetv2_pclmix.closed_world import _any_in_cells, _grow_by_pooling, _of_ce
 from nnunetv2_pclmix.neighbourhood import packed, unpacked
 
 IGNORE = 4
+IGNORE_MANY = 255
 
 
 def _grow(seeds, mask, steps):
@@ -153,9 +154,6 @@ def _vouched_by_components(labels, scribbles, num_classes, annotated, outside):
         result[n][foreground & ~of_any] = 0
         doubtful[n] = foreground & of_any & ~of_own
     return result, ~doubtful
-
-
-IGNORE_MANY = 255
 
 
 @pytest.mark.parametrize("num_classes", [2, 4, 8, 9, 18])

@@ -26,7 +26,9 @@ def ratios(monkeypatch, capsys):
 
 @pytest.mark.parametrize("pclmix", ["{}", '{"preset": "published"}'])
 def test_step(ratios, pclmix):
-    made, _ = ratios("step", "--features", "4", "8", "16", "--patch-size", "32", "32", "--pclmix", pclmix)
+    made, _ = ratios(
+        "step", "--features", "4", "8", "16", "--patch-size", "32", "32", "--learn", "60", "--pclmix", pclmix
+    )
     assert len(made) == 4
     assert made[FLOOR, "the planned network"] > 1
     step, above = (made["a training step", f"stock's step {to}"] for to in ("with as many images", "times the floor"))
@@ -36,7 +38,9 @@ def test_step(ratios, pclmix):
 
 def test_step_with_a_teacher(ratios):
     pclmix = '{"teacher_decay": 0.9}'
-    made, _ = ratios("step", "--features", "4", "8", "16", "--patch-size", "32", "32", "--pclmix", pclmix)
+    made, _ = ratios(
+        "step", "--features", "4", "8", "16", "--patch-size", "32", "32", "--learn", "60", "--pclmix", pclmix
+    )
     assert len(made) == 6
     asking = made["multiply-adds of a step, the teacher's forward pass included", "stock's step"]
     # of 8 images 7 are patches; the teacher has no projection head
