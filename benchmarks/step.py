@@ -77,7 +77,7 @@ def _hearts(number: int, patch_size: Sequence[int], rng: np.random.Generator) ->
     while len(planes[0]) < number:
         heart, look = draw_heart(rng), draw_look(rng)
         frame = render_frame(heart, look, FRAMES[0], SLICES, FIELD_OF_VIEW_MM / max(patch_size), rng)
-        stacks = (frame.image, frame.label, frame.scribble.astype(np.int16))  # types that torch has
+        stacks: list[np.ndarray] = [frame.image, frame.label, frame.scribble.astype(np.int16)]  # types that torch has
         for kept, values in zip(planes, stacks, strict=True):
             kept.extend(_middle(each, patch_size) for each in values)
     image, label, scribble = (torch.from_numpy(np.stack(each[:number]))[:, None] for each in planes)

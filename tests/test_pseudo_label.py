@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_pclmix.pseudo_label import classes_of, contrast_labels, entropy, largest_binary_entropy
+from nnunetv2_pclmix import pseudo_label
+from nnunetv2_pclmix.pseudo_label import (
+    classes_of,
+    contrast_labels,
+    entropy,
+    largest_binary_entropy,
+    voxels_per_class,
+)
 from tests import oracles
 
 
@@ -38,3 +45,12 @@ def test_the_most_probable_class_is_the_first_of_the_largest(dtype, shape):
     classes = classes_of(torch.from_numpy(values).to(dtype))
     assert classes.dtype == torch.long
     assert np.array_equal(classes.numpy(), values.argmax(1))
+
+
+@pytest.mark.parametrize("looked_at", [True, False])
+@pytest.mark.parametrize("dtype", [torch.int16, torch.long])
+def test_voxels_of_other_values_are_not_counted(monkeypatch, looked_at, dtype):
+    monkeypatch.setattr(pseudo_label, "is_at_hand", lambda _: looked_at)
+    labels = torch.tensor([[-1, 0, 1, 1], [3, 4, 255, -1]], dtype=dtype)
+    assert voxels_per_class(labels, 4).tolist() == [1, 2, 0, 1]
+    assert voxels_per_class(labels[:, :0], 4).tolist() == [0, 0, 0, 0]

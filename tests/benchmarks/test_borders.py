@@ -1,10 +1,11 @@
 """Rules for borders let loose on labels that are right, of scribbled phantoms."""
 
+import argparse
 import re
 
 import pytest
 
-from benchmarks import borders
+from benchmarks import borders, scribbled
 
 
 def _figures(text):
@@ -46,3 +47,9 @@ def test_an_unknown_structure_is_refused(workspace, capsys):
     with pytest.raises(SystemExit):
         borders.main(["-d", "511", "--thicker", "LA"])
     assert "no structure is called LA; choose one of RV, MYO, LV" in capsys.readouterr().err
+
+
+def test_each_nth_case_is_taken(workspace):
+    files = [scribbled.open_dataset(argparse.Namespace(d="511", every=every)).files for every in (1, 2)]
+    assert files[1] == files[0][::2]
+    assert len(files[0]) == len(list((workspace.raw / "labelsTr").iterdir()))
