@@ -159,9 +159,7 @@ def vouch(
     own = bits_of(labels, num_classes)
     # a first bit for any foreground, then one for each class; a stroke that the prediction misses by a voxel still
     # vouches for the region it touches
-    mask, seeds = (
-        _foreground_first(_any_in_cells(bits, stride)) for bits in (own, bits_of(scribbles, num_classes, others=True))
-    )
+    mask, seeds = (_foreground_first(_any_in_cells(bits, stride)) for bits in (own, bits_of(scribbles, num_classes)))
     has_stroke = (scribbles != ignore_label).flatten(1).any(1)
     annotated = has_stroke if annotated is None else annotated | has_stroke
     predictions = len(labels) // len(scribbles)
@@ -172,6 +170,6 @@ def vouch(
         cut = (mask & elsewhere.view(*elsewhere.shape, *[1] * len(grid))).ne(0).any(1)
         seeds[:, 0] |= cut & _border(mask.shape[2:], labels.device)
     vouched = _of_cells(grow_from_seeds(seeds, mask, 2 * max(mask.shape[2:])), stride, grid)
-    in_question = (own[:, 0] & 1).eq(0) & annotated
-    of_any, of_own = (vouched[:, 0] & 1).bool(), (vouched & own).ne(0).any(1)
+    in_question = ~(own[:, 0] & 1).bool() & annotated
+    of_any, of_own = (vouched[:, 0] & 1).bool(), (vouched & own).bool().any(1)
     return torch.where(in_question & ~of_any, 0, labels), (~(in_question & of_any & ~of_own)).float()

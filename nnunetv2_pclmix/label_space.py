@@ -193,7 +193,7 @@ class ClassSpace(LabelSpace):
     def members(self, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         shape = (len(labels), self.num_labels, *labels.shape[1:])
         none = torch.zeros(shape, device=labels.device)
-        return none.scatter_(1, labels[:, None], 1.0 if weights is None else weights[:, None].to(none.dtype))
+        return none.scatter_(1, labels[:, None].long(), 1.0 if weights is None else weights[:, None].to(none.dtype))
 
 
 class RegionSpace(LabelSpace):
@@ -239,7 +239,7 @@ class RegionSpace(LabelSpace):
         return scores.sigmoid()
 
     def _labels(self, values: Tensor, threshold: float) -> Tensor:
-        labels = torch.zeros(values.shape[:1] + values.shape[2:], dtype=torch.long, device=values.device)
+        labels = torch.zeros(values.shape[:1] + values.shape[2:], dtype=torch.int16, device=values.device)
         for channel, value in enumerate(self.class_order):
             labels.masked_fill_(values[:, channel] > threshold, value)
         return labels
@@ -285,5 +285,5 @@ def _mean_density(evidence: Tensor, labels: Tensor) -> Tensor:
 
 def _less_margins(evidence: Tensor, margins: Tensor, labels: Tensor) -> Tensor:
     """(N, C, *grid) evidence less the (N, C, C) margins over the (N, *grid) predicted labels."""
-    of_labels = labels.view(len(labels), 1, prod(labels.shape[1:])).expand(-1, evidence.shape[1], -1)
+    of_labels = labels.long().view(len(labels), 1, prod(labels.shape[1:])).expand(-1, evidence.shape[1], -1)
     return margins.mT.gather(2, of_labels).view_as(evidence).neg_().add_(evidence)

@@ -56,28 +56,21 @@ def bits_around(labels: Tensor, num_labels: int, radius: Sequence[int]) -> Tenso
     return any_around(bits_of(labels, num_labels), radius)
 
 
-def bits_of(labels: Tensor, num_labels: int, others: bool = False) -> Tensor:
+def bits_of(labels: Tensor, num_labels: int) -> Tensor:
     """(N, *grid) labels from 0 to C - 1 -> (N, ceil(C / 8), *grid) uint8; a bit for the label of each voxel.
 
-    Args:
-        labels: of any integer type.
-        num_labels: labels C.
-        others: whether there may be other values, too, which have no bit.
+    Other values have no bit. By shifts alone: a CPU compares ten times as slowly.
     """
-    one = torch.ones((), dtype=torch.uint8, device=labels.device)
+    labels, one = labels.short(), torch.ones((), dtype=torch.int16, device=labels.device)
     own = []
     for first in range(0, num_labels, 8):
         width = min(8, num_labels - first)
-        within = labels if not first else labels - first
-        if not others and width == num_labels:
-            own.append(torch.bitwise_left_shift(one, within.to(torch.uint8)))
-            continue
-        bit = torch.bitwise_left_shift(one, within.clamp(0, 7).to(torch.uint8))
-        own.append(bit * ((within >= 0) & (within < width)))
+        bit = torch.bitwise_left_shift(one, (labels - first).clamp(-1, width).add_(1))
+        own.append((bit >> 1).bitwise_and_(2**width - 1).to(torch.uint8))
     return torch.stack(own, 1)
 
 
 def has_several(bits: Tensor) -> Tensor:
     """(N, groups, *grid) uint8 -> (N, *grid) bool; whether more than one bit is set."""
-    several = (bits & (bits - 1)).ne(0)
+    several = (bits & (bits - 1)).bool()
     return several[:, 0] if bits.shape[1] == 1 else several.any(1) | (bits.ne(0).sum(1) > 1)

@@ -340,7 +340,7 @@ class PCLMixObjective:
             vouched, sure = vouched.view_as(labels), sure.view_as(labels)
             islands = vouched != labels
             known = scribbles != ignore_label
-            labels = torch.where(known, scribbles.long(), vouched)
+            labels = torch.where(known, scribbles.to(vouched.dtype), vouched)
             weights = torch.where(known, 1.0, sure)
         if threshold is not None:
             certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= threshold
@@ -372,7 +372,7 @@ class PCLMixObjective:
         radii = (self.config.appearance_radius, 1, EDGE, RIM)
         reach = Reach(*([round(r * min(spacing) / s) for s in spacing] for r in radii))
         weight, of_odds = self.config.appearance_weight, self.config.thin_structure_weight
-        evidence = weight * mean_around(strokes.log_density, reach.around)
+        evidence = mean_around(strokes.log_density, reach.around).mul_(weight)
         start = margins(strokes.overlap, weight * self.config.appearance_margin)
         return [
             moved_borders(at_least_float32(logits), self.space, evidence, start, scribbles, strokes, of_odds, reach)

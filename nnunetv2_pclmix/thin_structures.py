@@ -22,6 +22,7 @@ from nnunetv2_pclmix.appearance import BINS, StrokeAppearance, smoothed
 from nnunetv2_pclmix.at_hand import is_at_hand
 from nnunetv2_pclmix.neighbourhood import bits_around, bits_of, has_several, mean_around
 from nnunetv2_pclmix.pseudo_label import voxels_per_class
+from nnunetv2_pclmix.voxels import Voxels
 
 EDGE = 3  # voxels from a border within which a stroke still samples what is there
 RIM = 2  # voxels around a predicted structure that are asked whether they belong to it
@@ -62,7 +63,8 @@ def thinness(labels: Tensor, num_labels: int, edge: Sequence[int]) -> Tensor:
         (C,) from 0 to 1, of all images together; 0 for a class that is not predicted.
     """
     near_border = has_several(bits_around(labels, num_labels, edge))
-    inside, outer = voxels_per_class(labels + num_labels * near_border, 2 * num_labels).view(2, num_labels)
+    place = torch.where(near_border, labels + num_labels, labels)
+    inside, outer = voxels_per_class(place, 2 * num_labels).view(2, num_labels)
     share = outer / (inside + outer).clamp(min=1)
     return ((share - NOT_THIN) / (THIN - NOT_THIN)).clamp(0, 1)
 
@@ -92,10 +94,9 @@ def odds_of_belonging(
         (N, K, *grid) from ``LEAST_ODDS`` to ``MOST_ODDS``.
     """
     size, channels, _ = strokes.bins.shape
-    there, met = _voxels_around(labels, scribbles, strokes.bins, num_labels, rim), strokes.counts
-    if classes is not None:  # one by one: a list of them would be copied to the device
-        there, met = (torch.stack([counts[:, :, c] for c in classes], 2) for counts in (there, met))
-    there = smoothed(there.to(met.dtype))
+    classes = range(num_labels) if classes is None else classes
+    met = torch.stack([strokes.counts[:, :, c] for c in classes], 2)  # a list of them would be copied to the device
+    there = smoothed(_voxels_around(labels, scribbles, strokes.bins, num_labels, rim, classes).to(met.dtype))
     share = met / there.clamp(min=1e-6)
     common = there >= COMMON * there.amax(3, keepdim=True)
     most = torch.where(common, share, 0.0).amax(3, keepdim=True).clamp(min=1e-6)
@@ -110,20 +111,28 @@ def _odds(log_probability: Tensor) -> Tensor:
     return log_probability.exp().logit(eps=1e-6).clamp(LEAST_ODDS, MOST_ODDS)
 
 
-def _voxels_around(labels: Tensor, scribbles: Tensor, bins: Tensor, num_labels: int, rim: Sequence[int]) -> Tensor:
-    """(N, channels, C, BINS) how many voxels in, around and on the strokes of a predicted structure are how bright."""
-    size, channels = bins.shape[:2]
-    image_and_channel = torch.arange(size * channels, device=labels.device).view(size, channels, 1)
-    around = bits_around(labels, num_labels, rim) | bits_of(scribbles, num_labels, others=True)
+def _voxels_around(
+    labels: Tensor, scribbles: Tensor, bins: Tensor, num_labels: int, rim: Sequence[int], classes: Sequence[int]
+) -> Tensor:
+    """(N, channels, K, BINS) how many voxels in, around and on the strokes of K predicted structures are how bright."""
+    size, channels, voxels = bins.shape
+    image = torch.arange(size, device=labels.device).view(size, 1, 1).expand(size, 1, voxels)
+    around = bits_around(labels, num_labels, rim) | bits_of(scribbles, num_labels)
     counts = []
-    for group, bits in enumerate(around.flatten(2).long().unbind(1)):
-        width = min(8, num_labels - 8 * group)
-        slot = image_and_channel * (2**width * BINS) + (bits * BINS)[:, None] + bins
-        table = torch.zeros(size * channels * 2**width * BINS, device=labels.device)
+    for first, bits in zip(range(0, num_labels, 8), around.split(1, 1), strict=True):
+        asked = [c - first for c in classes if first <= c < first + 8]
+        if not asked:
+            continue
+        combinations = 2 ** min(8, num_labels - first)
+        near = Voxels.where((bits[:, 0] & sum(1 << bit for bit in asked)).bool())
+        of_image, has, value = (near.of(each) for each in (image, bits.flatten(2), bins))
+        channel = torch.arange(channels, device=labels.device).view(channels, *[1] * (value.ndim - 2))
+        slot = ((of_image * channels + channel) * combinations + has) * BINS + value
+        table = torch.zeros(size * channels * combinations * BINS, device=labels.device)
         table.scatter_add_(0, slot.flatten(), torch.ones_like(table[:1]).expand(slot.numel()))
-        numbers = torch.arange(2**width, device=labels.device)
-        holds = (numbers >> torch.arange(width, device=labels.device)[:, None]) & 1
-        counts.append(holds.to(table.dtype) @ table.view(size, channels, 2**width, BINS))
+        numbers = torch.arange(combinations, device=labels.device)
+        holds = torch.stack([(numbers >> bit) & 1 for bit in asked])
+        counts.append(holds.to(table.dtype) @ table.view(size, channels, combinations, BINS))
     return torch.cat(counts, 2)
 
 

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_pclmix import at_hand, borders, thin_structures
+from nnunetv2_pclmix import at_hand, thin_structures, voxels
 from nnunetv2_pclmix.appearance import margins, stroke_appearance
-from nnunetv2_pclmix.borders import Voxels, moved_borders
+from nnunetv2_pclmix.borders import moved_borders
 from nnunetv2_pclmix.label_space import ClassSpace, RegionSpace
 from nnunetv2_pclmix.neighbourhood import bits_around, has_several, unpacked
 from nnunetv2_pclmix.thin_structures import Reach
+from nnunetv2_pclmix.voxels import Voxels
 from tests import oracles
 
 C, IGNORE = 4, 255
@@ -45,13 +46,13 @@ def test_voxels_at_borders_alone_give_what_all_give(monkeypatch, space, grid, th
     monkeypatch.setattr(thin_structures, "THIN", 1.5)  # in part, so that they do meet
     found, share = [], []
     for most in (0.0, 1.0):
-        monkeypatch.setattr(borders, "MOST_BY_NUMBER", most)
-        voxels = Voxels.where(has_several(torch.ones(2, 1, 3, 3, dtype=torch.uint8) * 3))
-        share.append(voxels.image is not None)
+        monkeypatch.setattr(voxels, "MOST_BY_NUMBER", most)
+        picked = Voxels.where(has_several(torch.ones(2, 1, 3, 3, dtype=torch.uint8) * 3))
+        share.append(picked.image is not None)
         found.append(_moved(space, *sample, thin_weight, reach))
     assert share == [False, True]
     assert torch.equal(*found)
-    for module in (borders, thin_structures):
+    for module in (voxels, thin_structures):
         monkeypatch.setattr(module, "is_at_hand", lambda _: False)  # as where nothing is looked at
     assert torch.equal(_moved(space, *sample, thin_weight, reach), found[0])
     assert not torch.equal(found[0], space.labels_of_logits(sample[0]))
@@ -87,11 +88,11 @@ def test_voxels_are_taken_and_put_back():
     values = torch.arange(2 * 3 * 4 * 5).view(2, 3, 4, 5)
     mask = torch.zeros(2, 4, 5, dtype=torch.bool)
     mask[0, 1, 2] = mask[1, 3, 4] = True
-    voxels = Voxels.where(mask)
-    assert torch.equal(voxels.of(values), torch.stack([values[0, :, 1, 2], values[1, :, 3, 4]]))
-    assert torch.equal(voxels.of_images(values), values)
+    picked = Voxels.where(mask)
+    assert torch.equal(picked.of(values), torch.stack([values[0, :, 1, 2], values[1, :, 3, 4]]))
+    assert torch.equal(picked.of_images(values), values)
     before = values[:, 0].clone()
-    put = voxels.put(torch.tensor([-1, -2]), values[:, 0])
+    put = picked.put(torch.tensor([-1, -2]), values[:, 0])
     assert torch.equal(values[:, 0], before)
     assert put[0, 1, 2] == -1
     assert put[1, 3, 4] == -2

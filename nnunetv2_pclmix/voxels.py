@@ -1,0 +1,47 @@
+"""Voxels picked out of images, where picking them is quicker than to compute all."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from nnunetv2_pclmix.at_hand import is_at_hand
+
+MOST_BY_NUMBER = 0.25  # of all voxels; picking more of them takes longer than computing all
+
+
+class Voxels(NamedTuple):
+    """Voxels that something is computed for: some, each like an image of its own without axes, or all as they are.
+
+    Attributes:
+        image: (M,) which image each is in; None: all voxels of all images.
+        place: (M,) which of its image's voxels it is.
+    """
+
+    image: Tensor | None
+    place: Tensor | None
+
+    @classmethod
+    def where(cls, mask: Tensor) -> Voxels:
+        """Those of a (N, *grid) mask where that is quicker, which has to be looked at; else all."""
+        if not is_at_hand(mask) or mask.sum() > MOST_BY_NUMBER * mask.numel():
+            return cls(None, None)
+        image, place = mask.flatten(1).nonzero().unbind(1)
+        return cls(image, place)
+
+    def of(self, planes: Tensor) -> Tensor:
+        """(N, C, *grid) -> (M, C); or as it is."""
+        return planes if self.image is None else planes.flatten(2)[self.image, :, self.place]
+
+    def of_images(self, values: Tensor) -> Tensor:
+        """(N, ...) what each image has -> (M, ...); or as it is."""
+        return values if self.image is None else values[self.image]
+
+    def put(self, values: Tensor, into: Tensor) -> Tensor:
+        """(M,) values in their places of (N, *grid) others; or all values."""
+        if self.image is None:
+            return values
+        changed = into.flatten(1).clone()
+        changed[self.image, self.place] = values
+        return changed.view_as(into)
