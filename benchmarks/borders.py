@@ -1,11 +1,12 @@
-"""What the rules for borders make of labels that are right, and of a structure one voxel too thick.
+"""What the rules for borders make of labels that are right, and of a structure one voxel too thick or too thin.
 
-    python benchmarks/borders.py -d 127 --slices --thicker MYO [--every 10] [--confidence 2]
+    python benchmarks/borders.py -d 127 --slices --thicker MYO [--thinner RV MYO] [--every 10] [--confidence 2]
         [--pclmix '{}' '{"thin_structure_weight": 0}' '{"appearance_weight": 0}']
 
 A raw dataset with scribbles and labelsTr_dense. The dense labels are taken for a prediction, of so many nats for the
 label against all others, and become pseudo-labels by the grey values of the strokes, without the closed world. What is
-right should stay, what is too thick become thinner. Prints Markdown: mean Dice and median volume over the true one.
+right should stay, what is too thick become thinner, what is too thin thicker. Prints Markdown: mean Dice and median
+volume over the true one.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ BEFORE, RIGHT = "before", "right"
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    parser.add_argument("--thicker", metavar="NAME", help="structure to be thickened by a voxel (default: none)")
+    for change in ("thicker", "thinner"):
+        help = f"structures, each to be made {change} by a voxel on its own"
+        parser.add_argument(f"--{change}", nargs="+", default=[], metavar="NAME", help=help)
     parser.add_argument("--confidence", type=float, default=2.0, help="nats")
     parser.add_argument("--pclmix", nargs="+", default=["{}"], metavar="JSON", help="hyper-parameters, for a row each")
     args = parser.parse_args(argv)
@@ -42,8 +45,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     dataset = open_dataset(args)
     structures = dataset.structures
-    if args.thicker not in (None, *structures):
-        parser.error(f"no structure is called {args.thicker}; choose one of {', '.join(structures)}")
+    for name in [*args.thicker, *args.thinner]:
+        if name not in structures:
+            parser.error(f"no structure is called {name}; choose one of {', '.join(structures)}")
     space = ClassSpace(dataset.ignore, dataset.ignore)
     description = json.loads((dataset.folder / "dataset.json").read_text())
     reader = determine_reader_writer_from_dataset_json(description, dataset.files[0]["images"][0], verbose=False)()
@@ -55,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         scribbles, dense = (each if args.slices else each[None] for each in (scribbles, dense))
         spacing = properties["spacing"][1 if args.slices else 0 :]
         starts = {RIGHT: dense}
-        if args.thicker is not None:
-            starts[f"{args.thicker} too thick"] = _thicker(dense, structures[args.thicker])
+        starts |= {f"{name} too thick": _thicker(dense, structures[name]) for name in args.thicker}
+        starts |= {f"{name} too thin": _thinner(dense, structures[name]) for name in args.thinner}
         for start, labels in starts.items():
             rows = {BEFORE: labels}
             for row, config in configs.items():
@@ -82,6 +86,17 @@ def _thicker(labels: Tensor, value: int) -> Tensor:
     """Each image's structure grown by a voxel along all axes, at its neighbours' expense."""
     cross = ndimage.generate_binary_structure(labels.ndim - 1, 1)[None]
     return torch.where(torch.from_numpy(ndimage.binary_dilation((labels == value).numpy(), cross)), value, labels)
+
+
+def _thinner(labels: Tensor, value: int) -> Tensor:
+    """Each image's structure without its outermost voxels, which go to the nearest neighbour."""
+    images = []
+    for image in labels.numpy():
+        inside = image == value
+        rim = inside & ~ndimage.binary_erosion(inside, border_value=1)
+        nearest = ndimage.distance_transform_edt(inside, return_distances=False, return_indices=True)
+        images.append(np.where(rim & ~inside.all(), image[tuple(nearest)], image))
+    return torch.from_numpy(np.stack(images))
 
 
 def _objective(config: PCLMixConfig, space: ClassSpace, spacing: Sequence[float]) -> PCLMixObjective:
