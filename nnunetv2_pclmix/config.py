@@ -32,7 +32,9 @@ class PCLMixConfig:
     two_passes: bool | None = None
     cuda_graph: bool = True  # on one GPU and in one pass, tell it of a step's kernels at once instead of one by one
     box_fraction: float = 0.2  # share of the patch a mix box covers; published
-    anywhere_share: float = 0.0  # of the patches not centred on a structure, those from anywhere in the image
+    # Of the patches not centred on a structure, those from anywhere in the image instead of around a labelled voxel.
+    # None: all where a patch holds less than half of an image, if the closed world says what is there; published: 0
+    anywhere_share: float | None = None
     # Mixed supervision: share of the patches drawn from cases without any label and, of the others, from densely
     # labelled ones (None: as many as among the cases). Without effect where all cases have scribbles. Not in the paper
     unlabelled_share: float = 0.25
@@ -132,6 +134,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "published": {
         "patch_fraction": 0.5,
         "twin_share": 0.5,
+        "anywhere_share": 0.0,
         "mirroring": True,
         "main_supervision": "ce",
         "auxiliary_attention_stride": 4,

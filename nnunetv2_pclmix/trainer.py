@@ -207,12 +207,22 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         """nnU-Net's, without axes to mirror where the configuration has no mirroring."""
         *others, mirror_axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         mirroring = self.config.mirroring
-        if mirroring is None:
-            plan = self.configuration_manager
-            mirroring = np.prod(plan.patch_size) < 0.5 * np.prod(plan.median_image_size_in_voxels)
-        if not mirroring:
+        if not (self._patches_are_small if mirroring is None else mirroring):
             mirror_axes = self.inference_allowed_mirroring_axes = None  # the checkpoint hands it on to the predictor
         return *others, mirror_axes
+
+    @property
+    def _patches_are_small(self) -> bool:
+        """Whether a patch holds less than half of an image."""
+        plan = self.configuration_manager
+        return bool(np.prod(plan.patch_size) < 0.5 * np.prod(plan.median_image_size_in_voxels))
+
+    @property
+    def _anywhere_share(self) -> float:
+        """Without the closed world a patch without strokes teaches little."""
+        if self.config.anywhere_share is None:
+            return float(self._patches_are_small and self.config.closed_world)
+        return self.config.anywhere_share
 
     def get_training_transforms(self, *args: Any, ignore_label: int | None = None, **kwargs: Any) -> BasicTransform:
         pipeline = nnUNetTrainer.get_training_transforms(*args, ignore_label=ignore_label, **kwargs)
@@ -263,7 +273,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             sampling_probabilities=self._case_probabilities(training_set.identifiers),
             box_fraction=self.config.box_fraction,
             num_twins=self.num_twins,
-            anywhere_share=self.config.anywhere_share,
+            anywhere_share=self._anywhere_share,
             **sampling,
         )
         # as many images as a forward pass of the training has: one shape for torch.compile

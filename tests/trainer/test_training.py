@@ -100,6 +100,25 @@ def test_patches_of_less_than_half_of_an_image_are_mirrored(make_trainer, image,
     assert trainer.inference_allowed_mirroring_axes == axes
 
 
+@pytest.mark.parametrize(
+    ("image", "settings", "share"),
+    [
+        (90, {}, 0.0),
+        (91, {}, 1.0),
+        (91, {"closed_world": False}, 0.0),
+        (91, {"anywhere_share": 0.25}, 0.25),
+        (90, {"anywhere_share": 0.25}, 0.25),
+        (91, {"preset": "published"}, 0.0),
+    ],
+)
+def test_patches_of_less_than_half_of_an_image_are_from_anywhere(make_trainer, image, settings, share):
+    trainer = make_trainer(pclmix=settings)
+    trainer.initialize()
+    trainer.configuration_manager.configuration["median_image_size_in_voxels"] = [image, image]  # a patch: 64 x 64
+    trainer.on_train_start()
+    assert trainer.dataloader_train.data_loader.anywhere_share == share
+
+
 @pytest.mark.parametrize(("preset", "patches", "twins"), [("default", 3, 1), ("published", 2, 2)])
 def test_patches_and_twins_are_as_many_as_planned(make_trainer, preset, patches, twins):
     trainer = make_trainer(pclmix={"preset": preset})
