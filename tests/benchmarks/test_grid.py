@@ -38,14 +38,17 @@ def test_the_grids_shipped_are_valid(name, steps, judged):
     assert all(fold.validation == judged for fold in grid.folds)
 
 
-def test_the_hippocampus_grid_is_valid():
-    grid = read_grid(GRIDS / "hippocampus.toml")
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("hippocampus", ("stock nnU-Net", "stock without mirroring", "PCLMix default")),
+        ("hippocampus_patch", ("patches around labelled voxels", "PCLMix default")),
+    ],
+)
+def test_the_grids_of_the_hippocampus_are_valid(name, rows):
+    grid = read_grid(GRIDS / f"{name}.toml")
     (table,), (fold,) = grid.tables, grid.folds
-    assert (grid.name, table.steps, table.rows) == (
-        "hippocampus",
-        500,
-        ("stock nnU-Net", "stock without mirroring", "PCLMix default"),
-    )
+    assert (grid.name, table.steps, table.rows) == (name, 500, rows)
     assert len(set(fold.validation.split(","))) == 12
 
 
