@@ -137,6 +137,11 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             f"(the plans' batch size is {self.configuration_manager.batch_size}), "
             f"{'one after the other' if self._two_passes else 'together'} through the network"
         )
+        if self._anywhere_share > 0:
+            self.print_to_log_file(
+                f"PCLMix: {100 * self._anywhere_share:.0f} % of the patches that are not centred on a structure are "
+                "drawn from anywhere in the image"
+            )
 
     def _build_training_network(
         self,

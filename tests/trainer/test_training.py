@@ -113,10 +113,12 @@ def test_patches_of_less_than_half_of_an_image_are_mirrored(make_trainer, image,
 )
 def test_patches_of_less_than_half_of_an_image_are_from_anywhere(make_trainer, image, settings, share):
     trainer = make_trainer(pclmix=settings)
-    trainer.initialize()
     trainer.configuration_manager.configuration["median_image_size_in_voxels"] = [image, image]  # a patch: 64 x 64
+    trainer.initialize()
     trainer.on_train_start()
     assert trainer.dataloader_train.data_loader.anywhere_share == share
+    said = f"PCLMix: {100 * share:.0f} % of the patches that are not centred on a structure"
+    assert (said in Path(trainer.log_file).read_text()) == (share > 0)
 
 
 @pytest.mark.parametrize(("preset", "patches", "twins"), [("default", 3, 1), ("published", 2, 2)])
