@@ -40,8 +40,8 @@ class PCLMixConfig:
     unlabelled_share: float = 0.25
     dense_share: float | None = None
     # Mirrored images, in training and in prediction, as nnU-Net has them. Where images lie alike, what is left and what
-    # is right tells structures apart. None: only where a patch holds less than half of an image; published: True
-    mirroring: bool | None = None
+    # is right tells structures apart. published: True
+    mirroring: bool = False
     padding_as_ignore: bool = True  # voxels outside the image are unlabelled instead of background
 
     # Networks

@@ -211,23 +211,18 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:
         """nnU-Net's, without axes to mirror where the configuration has no mirroring."""
         *others, mirror_axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
-        mirroring = self.config.mirroring
-        if not (self._patches_are_small if mirroring is None else mirroring):
+        if not self.config.mirroring:
             mirror_axes = self.inference_allowed_mirroring_axes = None  # the checkpoint hands it on to the predictor
         return *others, mirror_axes
 
     @property
-    def _patches_are_small(self) -> bool:
-        """Whether a patch holds less than half of an image."""
-        plan = self.configuration_manager
-        return bool(np.prod(plan.patch_size) < 0.5 * np.prod(plan.median_image_size_in_voxels))
-
-    @property
     def _anywhere_share(self) -> float:
         """Without the closed world a patch without strokes teaches little."""
-        if self.config.anywhere_share is None:
-            return float(self._patches_are_small and self.config.closed_world)
-        return self.config.anywhere_share
+        if self.config.anywhere_share is not None:
+            return self.config.anywhere_share
+        plan = self.configuration_manager
+        patch_is_small = np.prod(plan.patch_size) < 0.5 * np.prod(plan.median_image_size_in_voxels)
+        return float(patch_is_small and self.config.closed_world)
 
     def get_training_transforms(self, *args: Any, ignore_label: int | None = None, **kwargs: Any) -> BasicTransform:
         pipeline = nnUNetTrainer.get_training_transforms(*args, ignore_label=ignore_label, **kwargs)

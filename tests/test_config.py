@@ -10,7 +10,7 @@ def test_default_and_published():
     published = config_from_plans({"pclmix": {"preset": "published"}}, {})
     assert (published.main_supervision, published.initial_lr, published.momentum) == ("ce", 0.03, 0.9)
     assert (published.mix_consistency_ramp, published.decoder_consistency_on_logits) == (0.0, True)
-    assert (published.mirroring, PCLMixConfig().mirroring) == (True, None)
+    assert (published.mirroring, PCLMixConfig().mirroring) == (True, False)
     assert (published.anywhere_share, PCLMixConfig().anywhere_share) == (0.0, None)
     assert (PCLMixConfig().initial_lr, PCLMixConfig().momentum, published.weight_decay) == (0.1, 0.9, 1e-4)
 

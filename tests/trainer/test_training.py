@@ -73,7 +73,7 @@ def test_the_optimiser_of_each_preset_and_nnunets(make_trainer, settings, expect
 
 @pytest.mark.parametrize(
     ("settings", "axes"),
-    [({"mirroring": False}, None), ({"mirroring": True}, (0, 1)), ({"preset": "published"}, (0, 1))],
+    [({}, None), ({"mirroring": True}, (0, 1)), ({"preset": "published"}, (0, 1))],
 )
 def test_mirroring_in_training_and_in_prediction(make_trainer, settings, axes):
     trainer = make_trainer(pclmix=settings)
@@ -87,17 +87,6 @@ def test_mirroring_in_training_and_in_prediction(make_trainer, settings, axes):
     predictor.initialize_from_trained_model_folder(trainer.output_folder_base, (0,))
     assert predictor.use_mirroring
     assert predictor.allowed_mirroring_axes == axes
-
-
-@pytest.mark.parametrize(
-    ("image", "mirroring", "axes"),
-    [(90, None, None), (91, None, (0, 1)), (91, False, None), (90, True, (0, 1))],
-)
-def test_patches_of_less_than_half_of_an_image_are_mirrored(make_trainer, image, mirroring, axes):
-    trainer = make_trainer(pclmix={"mirroring": mirroring})
-    trainer.configuration_manager.configuration["median_image_size_in_voxels"] = [image, image]  # a patch: 64 x 64
-    assert trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()[-1] == axes
-    assert trainer.inference_allowed_mirroring_axes == axes
 
 
 @pytest.mark.parametrize(
