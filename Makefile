@@ -1,7 +1,7 @@
 # Commands for a fresh machine. Each sets up the virtual environment first where that has not been done.
 #
 #   make demo     phantoms, two trainings side by side, table and picture in demo_run/ (some minutes)
-#   make test     checks and default tests
+#   make test     checks and default tests, two at a time
 #   make lint     checks alone
 #   make venv     the environment alone
 #   make clean    removes the environment and what was built
@@ -30,7 +30,7 @@ test lint: export OMP_NUM_THREADS = 1
 .PHONY: test demo lint venv clean
 
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 demo: $(INSTALLED)
 	$(BIN)/python -m nnunetv2_pclmix.demo --output demo_run --overwrite $(DEMO_ARGS)
