@@ -426,8 +426,7 @@ class PCLMixObjective:
         Everything but the embeddings is pointwise, so it is computed on the embedding's grid only: taking every
         eighth voxel first gives the same as taking it last.
         """
-        embedding = F.normalize(at_least_float32(embedding), dim=1)
-        grid = embedding.shape[2:]
+        grid, embedding = embedding.shape[2:], at_least_float32(embedding).flatten(2)
 
         with torch.no_grad():
             main, auxiliary = (sample_nearest(logits.detach(), grid) for logits in (main, auxiliary))
@@ -447,10 +446,10 @@ class PCLMixObjective:
                 max_views=self.config.contrast_views,
                 max_anchors=self.config.contrast_anchors,
             )
-            vectors, valid = class_means(embedding.detach().flatten(2), labels, self.space.num_labels)
-        chosen = embedding.flatten(2).transpose(1, 2).reshape(-1, embedding.shape[1])[anchors.voxels]
+            vectors, valid = class_means(embedding.detach(), labels, self.space.num_labels)
+        image, place = anchors.voxels // labels.shape[1], anchors.voxels % labels.shape[1]
         loss = info_nce(
-            chosen,
+            F.normalize(embedding[image, :, place], dim=1),
             anchors.labels,
             anchors.valid,
             self.queue.features,

@@ -13,6 +13,8 @@ from torch.autograd.function import once_differentiable
 from nnunetv2_pclmix.at_hand import is_at_hand
 from nnunetv2_pclmix.precision import at_least_float32
 
+SHORTEST = 1e-12  # length of an embedding that still has a direction, as in torch's normalize
+
 
 class Anchors(NamedTuple):
     """Chosen voxels of a batch; a fixed number, so that no shape depends on the data.
@@ -83,10 +85,10 @@ def choose_anchors(
 
 
 def class_means(embeddings: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Unit-length mean embedding of each class in each image: what the queue stores.
+    """Mean direction of each class's embeddings in each image, of unit length: what the queue stores.
 
     Args:
-        embeddings: (N, D, P), unit length.
+        embeddings: (N, D, P), of any length; each counts as if it had unit length.
         labels: (N, P) class of each voxel; other values belong to no class.
         num_classes: number of classes C.
 
@@ -94,7 +96,8 @@ def class_means(embeddings: Tensor, labels: Tensor, num_classes: int) -> tuple[T
         (N, C, D) means, and (N, C) bool, which of them exist.
     """
     member = labels[:, None, :] == torch.arange(num_classes, device=labels.device)[:, None]
-    sums = torch.einsum("ncp,ndp->ncd", member.to(embeddings.dtype), embeddings)
+    length = embeddings.square().sum(1, keepdim=True).sqrt().clamp(min=SHORTEST)
+    sums = torch.einsum("ncp,ndp->ncd", member / length, embeddings)  # less to divide than the embeddings
     means = F.normalize(sums, dim=2)
     return means, member.any(2) & (sums.norm(dim=2) > 0)
 
@@ -117,7 +120,8 @@ class _InfoNCE(torch.autograd.Function):
         own = scores[rows, labels]  # (A, K)
         positive = filled[labels]
         # the largest negative is taken off, so that the exponentials that are summed stay in range
-        if not (is_at_hand(filled) and filled.all()):
+        everywhere = is_at_hand(filled) and bool(filled.all())
+        if not everywhere:
             scores.masked_fill_(~filled, -math.inf)
         per_class = scores.amax(2)
         per_class[rows, labels] = scores.new_full((), -math.inf)  # a number of the host would be waited for
@@ -129,13 +133,14 @@ class _InfoNCE(torch.autograd.Function):
         n_positive = positive.sum(1)
         counts = valid & (n_positive > 0)
         # weight of each (anchor, positive) in the loss
-        share = counts.to(scores.dtype) / (n_positive.clamp(min=1) * counts.sum().clamp(min=1))
-        share = positive * share[:, None]
+        share = (counts.to(scores.dtype) / (n_positive.clamp(min=1) * counts.sum().clamp(min=1)))[:, None]
+        if not everywhere:
+            share = positive * share
         # softplus(gap); log1p takes the CPU five times as long
-        loss = ((gap.clamp(min=0) - gap.abs().sigmoid_().log_()) * share).sum()
-        slope = gap.sigmoid().mul_(share)
+        loss = gap.clamp(min=0).sub_(gap.abs().sigmoid_().log_()).mul_(share).sum()
+        slope = gap.sigmoid_().mul_(share)
         scores.mul_((slope.sum(1, keepdim=True) / total.clamp(min=torch.finfo(scores.dtype).tiny))[:, :, None])
-        scores[rows, labels] = -slope
+        scores[rows, labels] = slope.neg_()
         ctx.save_for_backward((scores.flatten(1) @ flat_queue).div_(temperature))
         return loss
 
