@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nnunetv2_pclmix.precision import at_least_float32
+from nnunetv2_pclmix.voxels import Voxels
 
 BINS = 128
 RANGE = 4.0  # of the histograms, to both sides, in standard deviations of the strokes' grey values
@@ -28,24 +29,36 @@ class StrokeAppearance(NamedTuple):
     """What the strokes of N images look like.
 
     Attributes:
-        log_density: (N, C, *grid) how usual the grey value of each voxel is among the strokes of each class, as a
+        log_densities: (N, channels, C, bins) how usual each grey value is among the strokes of each class, as a
             logarithm; equal for all classes where an image has no strokes.
         overlap: (N, C, C) Bhattacharyya coefficients of the densities: 1 for classes that look alike, 0 for classes
             that have no grey value in common.
-        bins: (N, channels, voxels) integer, in which bin of the histograms the grey value of each voxel lies.
+        bins: (N, channels, *grid) integer, in which bin of the histograms the grey value of each voxel lies.
         counts: (N, channels, C, bins) how many voxels of strokes there are, smoothed.
+        voxels: (N, C) how many there are in all.
     """
 
-    log_density: Tensor
+    log_densities: Tensor
     overlap: Tensor
     bins: Tensor
     counts: Tensor
+    voxels: Tensor
+
+    def log_density(self) -> Tensor:
+        """(N, C, *grid) how usual the grey value of each voxel is; several channels count as independent."""
+        channels = zip(self.log_densities.unbind(1), self.bins.flatten(2).unbind(1), strict=True)
+        of_voxels = reduce(add, (_look_up(table, bins) for table, bins in channels))
+        return of_voxels.view(*of_voxels.shape[:2], *self.bins.shape[2:])
+
+    def of(self, images: Tensor) -> StrokeAppearance:
+        """The same of some of the images, by their (n,) numbers."""
+        return StrokeAppearance(*(each[images] for each in self))
 
 
 def stroke_appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label: int) -> StrokeAppearance:
     """What the strokes of each class look like in the same image.
 
-    A kernel density estimate over a histogram; several channels count as independent.
+    A kernel density estimate over a histogram.
 
     Args:
         images: (N, channels, *grid).
@@ -63,38 +76,51 @@ def stroke_appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore
 def _appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label: int) -> StrokeAppearance:
     size, channels, *grid = images.shape
     values = at_least_float32(images).flatten(2)
-    labels = scribbles.flatten(1)
-    known = (labels >= 0) & (labels < num_labels) & (labels != ignore_label)
-    weight = known[:, None].to(values.dtype)
+    known = (scribbles >= 0) & (scribbles < num_labels) & (scribbles != ignore_label)
+    weight = known.flatten(1)[:, None].to(values.dtype)
     count = weight.sum(2, keepdim=True).clamp(min=1)
     mean = (values * weight).sum(2, keepdim=True) / count
     deviation = (((values - mean).square() * weight).sum(2, keepdim=True) / count).sqrt().clamp(min=1e-6)
     bins = (values - mean) * ((BINS - 1) / (2 * RANGE)) / deviation + (BINS - 1) / 2
     bins = bins.nan_to_num().round().clamp(0, BINS - 1).long()
 
-    image_and_channel = torch.arange(size * channels, device=images.device).view(size, channels, 1)
-    which = torch.where(known, labels.long(), num_labels)  # unlabelled ones have a place of their own
-    slot = image_and_channel * ((num_labels + 1) * BINS) + (which * BINS)[:, None] + bins
-    counts = values.new_zeros(size * channels * (num_labels + 1) * BINS)
-    counts.scatter_add_(0, slot.flatten(), torch.ones_like(counts[:1]).expand(slot.numel()))
-    counts = counts.view(size * channels, num_labels + 1, BINS)[:, :num_labels]
-
+    rows = torch.where(known, scribbles, num_labels).flatten(1)[:, None]  # unlabelled ones have a row of their own
+    counts = histograms(bins, rows, num_labels + 1, Voxels.where(known))[:, :, :num_labels].to(values.dtype)
     smooth = smoothed(counts)
-    pool = smooth.sum(1, keepdim=True)
-    prior = PRIOR_VOXELS * pool / pool.sum(2, keepdim=True).clamp(min=1)
-    density = ((smooth + prior) / (counts.sum(2, keepdim=True) + PRIOR_VOXELS)).clamp(min=1e-12)
+    pool = smooth.sum(2, keepdim=True)
+    prior = PRIOR_VOXELS * pool / pool.sum(3, keepdim=True).clamp(min=1)
+    density = ((smooth + prior) / (counts.sum(3, keepdim=True) + PRIOR_VOXELS)).clamp(min=1e-12)
     root = density.sqrt()
-    overlap = (root @ root.mT).view(size, channels, num_labels, num_labels).prod(1)
-    log_density = density.log().view(size, channels, num_labels, BINS)
-
-    of_voxels = reduce(add, (_look_up(log_density[:, channel], bins[:, channel]) for channel in range(channels)))
-    smooth = smooth.view(size, channels, num_labels, BINS)
-    return StrokeAppearance(of_voxels.view(size, num_labels, *grid), overlap, bins, smooth)
+    overlap = (root @ root.mT).prod(1)
+    bins = bins.view(size, channels, *grid)
+    return StrokeAppearance(density.log(), overlap, bins, smooth, counts[:, 0].sum(2))
 
 
 def _look_up(table: Tensor, bins: Tensor) -> Tensor:
     """(N, C, BINS), (N, voxels) -> (N, C, voxels)."""
     return table.gather(2, bins[:, None].expand(-1, table.shape[1], -1))
+
+
+def histograms(bins: Tensor, rows: Tensor, number: int, voxels: Voxels) -> Tensor:
+    """How many voxels are how bright.
+
+    Args:
+        bins: (N, channels, P) in which bin each of P voxels lies.
+        rows: (N, 1, P) integer, in which of several histograms it is counted.
+        number: of them.
+        voxels: which are counted.
+
+    Returns:
+        (N, channels, number, BINS) float32.
+    """
+    size, channels, _ = bins.shape
+    image = torch.arange(size, device=bins.device).view(size, 1, 1).expand_as(rows)
+    of_image, row, value = (voxels.of(each) for each in (image, rows, bins))
+    channel = torch.arange(channels, device=bins.device).view(channels, *[1] * (value.ndim - 2))
+    slot = ((of_image * channels + channel) * number + row) * BINS + value
+    counts = torch.zeros(size * channels * number * BINS, device=bins.device)
+    counts.scatter_add_(0, slot.flatten(), torch.ones_like(counts[:1]).expand(slot.numel()))
+    return counts.view(size, channels, number, BINS)
 
 
 def smoothed(counts: Tensor) -> Tensor:

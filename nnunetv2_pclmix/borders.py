@@ -7,12 +7,15 @@ from torch import Tensor
 from nnunetv2_pclmix.appearance import StrokeAppearance
 from nnunetv2_pclmix.label_space import LabelSpace
 from nnunetv2_pclmix.neighbourhood import bits_around, has_several, unpacked
+from nnunetv2_pclmix.precision import at_least_float32
 from nnunetv2_pclmix.thin_structures import Reach, find_thin, with_thin_structures
 from nnunetv2_pclmix.voxels import Voxels
 
 
 def moved_borders(
     logits: Tensor,
+    labels: Tensor,
+    asked: Tensor,
     space: LabelSpace,
     evidence: Tensor,
     margins: Tensor,
@@ -26,7 +29,9 @@ def moved_borders(
     Where there is one label nearby no other is possible, so that on a CPU the other voxels alone are computed.
 
     Args:
-        logits: (N, channels, *grid).
+        logits: (K N, channels, *grid) K predictions for the same images, one after the other.
+        labels: (K N, *grid) the labels that they predict.
+        asked: (n,) numbers of those whose borders are to move, each once.
         space: what the channels stand for.
         evidence: (N, C, *grid) logarithm of how well each label fits a voxel, up to a constant.
         margins: (N, C, C) taken from the evidence for each label (last axis) where another is predicted.
@@ -36,15 +41,18 @@ def moved_borders(
         reach: how far to look.
 
     Returns:
-        (N, *grid).
+        (K N, *grid).
     """
-    labels = space.labels_of_logits(logits)
-    bits = bits_around(labels, space.num_labels, reach.near)
-    thin = find_thin(labels, scribbles, strokes, space.num_labels, reach) if thin_weight else None
+    mine, image = labels[asked], asked % len(scribbles)
+    bits = bits_around(mine, space.num_labels, reach.near)
+    thin = None
+    if thin_weight:
+        thin = find_thin(mine, scribbles[image], strokes.of(image), space.num_labels, reach)
     voxels = Voxels.where(has_several(bits))
-    near, fits = unpacked(voxels.of(bits), space.num_labels), voxels.of(evidence)
+    near, fits = unpacked(voxels.of(bits), space.num_labels), voxels.of(evidence, image)
     if thin is not None:
         here = thin._replace(odds=voxels.of(thin.odds), shares=voxels.of_images(thin.shares))
         fits = with_thin_structures(fits, near, here, thin_weight)
-    changed = space.with_evidence(voxels.of(logits), fits, voxels.of_images(margins), near)
-    return voxels.put(space.labels_of_logits(changed), labels)
+    predicted = at_least_float32(voxels.of(logits, asked))
+    changed = space.with_evidence(predicted, fits, voxels.of_images(margins[image]), near)
+    return labels.index_copy(0, asked, voxels.put(space.labels_of_logits(changed), mine))

@@ -34,6 +34,11 @@ def _weighted(values: Mapping[str, Tensor], names: Sequence[str], weights: Tenso
     return (weights * torch.stack([values[name] for name in names])).sum()
 
 
+def _of_decoders(both: Tensor) -> Tensor:
+    """(2 B, ...) -> (2, B, ...), the main decoder's first."""
+    return both.unflatten(0, (2, -1))
+
+
 class PCLMixObjective:
     """Computes the terms of one step.
 
@@ -121,14 +126,17 @@ class PCLMixObjective:
         if len(own) and rng.random() >= 0.5:
             own += patches
         inside, outside = mix.partners.unbind(1)
+        inside, outside = (inside, outside + patches) if main_inside else (inside + patches, outside)
+        of_twins = torch.cat([inside, outside])
         return Drawn(
             weights(OF_PATCHES, share),
             weights(OF_TWINS, 1 - share),
             torch.tensor(entropy_threshold(progress, self.config.uncertainty_start), dtype=dtype),
-            inside if main_inside else inside + patches,
-            outside + patches if main_inside else outside,
+            inside,
+            outside,
             mix.boxes,
             own,
+            torch.cat([own, of_twins[~torch.isin(of_twins, own)]]),
         )
 
     def of_drawn(
@@ -168,9 +176,10 @@ class PCLMixObjective:
         main, auxiliary = output.main[0], output.auxiliary
         scribbles = targets[0][:, 0]
         certain = drawn.threshold if self.config.mix_consistency_certain_only else None
-        pseudo = self.pseudo_labels(main.detach(), auxiliary.detach(), scribbles, certain, strokes, images)
+        asked = drawn.asked if taught is None else drawn.asked[:0]
+        pseudo = self.pseudo_labels(main.detach(), auxiliary.detach(), scribbles, certain, strokes, images, asked)
         if taught is not None:  # what the network itself takes for a structure is still held against it
-            by_teacher = self.pseudo_labels(*taught, scribbles, certain, strokes, images)
+            by_teacher = self.pseudo_labels(*taught, scribbles, certain, strokes, images, drawn.asked)
             pseudo = by_teacher._replace(islands=pseudo.islands)
         pseudo_labels, weights = self.mixed(pseudo, drawn)
         own = pseudo.numbered(drawn.own) if len(drawn.own) else None
@@ -313,6 +322,7 @@ class PCLMixObjective:
         threshold: Tensor | None,
         strokes: Strokes | None,
         images: Tensor | None = None,
+        asked: Tensor | None = None,
     ) -> PseudoLabels:
         """What both decoders' predictions become before anything learns from them; no gradients.
 
@@ -323,25 +333,27 @@ class PCLMixObjective:
             threshold: () entropy up to which they count; None where uncertain ones count, too.
             strokes: as of ``__call__``.
             images: (B, channels, *grid) grey values; None: not asked.
+            asked: (n,) see ``Drawn``; grey values move the borders of these alone. None: of all.
         """
-        decoders = [main, auxiliary]
+        logits = torch.cat([main, auxiliary])
         if strokes is not None and self.config.closed_world:
-            decoders = [self.space.only_present(logits, strokes.present) for logits in decoders]
-        if images is not None and self.config.appearance_weight:
-            labels = torch.stack(self._by_appearance(decoders, images, scribbles))
-        else:
-            labels = torch.stack([self.space.labels_of_logits(logits) for logits in decoders])
+            logits = self.space.only_present(logits, strokes.present.repeat(2, 1))
+        labels = self.space.labels_of_logits(logits)
+        if images is not None and self.config.appearance_weight and (asked is None or len(asked)):
+            asked = torch.arange(len(labels), device=labels.device) if asked is None else asked
+            labels = self._by_appearance(logits, labels, asked, images, scribbles)
         weights: Tensor | None = None
         islands: Tensor | None = None
         if self.config.closed_world:
             annotated, outside = (None, None) if strokes is None else (strokes.annotated, strokes.outside)
             num_labels, ignore_label = self.space.num_labels, self.space.ignore_label
-            vouched, sure = vouch(labels.flatten(0, 1), scribbles, num_labels, ignore_label, annotated, outside)
-            vouched, sure = vouched.view_as(labels), sure.view_as(labels)
-            islands = vouched != labels
+            vouched, weights = vouch(labels, scribbles, num_labels, ignore_label, annotated, outside)
+            islands = _of_decoders(vouched != labels)
             known = scribbles != ignore_label
-            labels = torch.where(known, scribbles.to(vouched.dtype), vouched)
-            weights = torch.where(known, 1.0, sure)
+            labels = torch.where(known, scribbles.to(vouched.dtype), _of_decoders(vouched))
+            weights = torch.where(known, 1.0, _of_decoders(weights))
+        else:
+            labels = _of_decoders(labels)
         if threshold is not None:
             certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= threshold
             weights = certain.float().expand(labels.shape) if weights is None else weights * certain
@@ -365,19 +377,18 @@ class PCLMixObjective:
             return mean_squared_difference(at_least_float32(main), at_least_float32(auxiliary))
         return mean_squared_difference(probabilities[0], probabilities[1])
 
-    def _by_appearance(self, decoders: Sequence[Tensor], images: Tensor, scribbles: Tensor) -> list[Tensor]:
-        """The decoders' labels with the say of the strokes' grey values near the borders."""
+    def _by_appearance(
+        self, logits: Tensor, labels: Tensor, asked: Tensor, images: Tensor, scribbles: Tensor
+    ) -> Tensor:
+        """Both decoders' labels, those asked with the say of the strokes' grey values near the borders."""
         strokes = stroke_appearance(images, scribbles, self.space.num_labels, self.space.ignore_label)
         spacing = [float(s) for s in self.spacing or [1.0] * (images.ndim - 2)]
         radii = (self.config.appearance_radius, 1, EDGE, RIM)
         reach = Reach(*([round(r * min(spacing) / s) for s in spacing] for r in radii))
         weight, of_odds = self.config.appearance_weight, self.config.thin_structure_weight
-        evidence = mean_around(strokes.log_density, reach.around).mul_(weight)
+        evidence = mean_around(strokes.log_density(), reach.around).mul_(weight)
         start = margins(strokes.overlap, weight * self.config.appearance_margin)
-        return [
-            moved_borders(at_least_float32(logits), self.space, evidence, start, scribbles, strokes, of_odds, reach)
-            for logits in decoders
-        ]
+        return moved_borders(logits, labels, asked, self.space, evidence, start, scribbles, strokes, of_odds, reach)
 
     def _closed_world(
         self,

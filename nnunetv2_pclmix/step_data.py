@@ -24,6 +24,7 @@ class Drawn(NamedTuple):
         outside: (K,) likewise outside.
         boxes: (K, dim, 2) see ``Mix``.
         own: (B,) pseudo-label from which each patch learns itself; (0,) while patches learn from none.
+        asked: (n,) those of all pseudo-labels that something learns from, each once.
     """
 
     patch_weights: Tensor
@@ -33,6 +34,7 @@ class Drawn(NamedTuple):
     outside: Tensor
     boxes: Tensor
     own: Tensor
+    asked: Tensor
 
     def to(self, device: torch.device) -> Drawn:
         """The same on a device, without waiting for it."""

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nnunetv2_pclmix.appearance import BINS, StrokeAppearance, smoothed
+from nnunetv2_pclmix.appearance import StrokeAppearance, histograms, smoothed
 from nnunetv2_pclmix.at_hand import is_at_hand
 from nnunetv2_pclmix.neighbourhood import bits_around, bits_of, has_several, mean_around
 from nnunetv2_pclmix.pseudo_label import voxels_per_class
@@ -93,18 +93,18 @@ def odds_of_belonging(
     Returns:
         (N, K, *grid) from ``LEAST_ODDS`` to ``MOST_ODDS``.
     """
-    size, channels, _ = strokes.bins.shape
+    channels, bins = strokes.bins.shape[1], strokes.bins.flatten(2)
     classes = range(num_labels) if classes is None else classes
     met = torch.stack([strokes.counts[:, :, c] for c in classes], 2)  # a list of them would be copied to the device
-    there = smoothed(_voxels_around(labels, scribbles, strokes.bins, num_labels, rim, classes).to(met.dtype))
+    there = smoothed(_voxels_around(labels, scribbles, bins, num_labels, rim, classes).to(met.dtype))
     share = met / there.clamp(min=1e-6)
     common = there >= COMMON * there.amax(3, keepdim=True)
     most = torch.where(common, share, 0.0).amax(3, keepdim=True).clamp(min=1e-6)
     log_share = (share / most).clamp(1e-6, 1).log()
-    index = strokes.bins[:, :, None].expand(-1, -1, log_share.shape[2], -1)
+    index = bins[:, :, None].expand(-1, -1, log_share.shape[2], -1)
     single = channels == 1  # then odds of 128 grey values instead of all voxels
     odds = _odds(log_share).gather(3, index)[:, 0] if single else _odds(log_share.gather(3, index).sum(1))
-    return odds.view(size, -1, *labels.shape[1:])
+    return odds.view(*odds.shape[:2], *labels.shape[1:])
 
 
 def _odds(log_probability: Tensor) -> Tensor:
@@ -115,8 +115,6 @@ def _voxels_around(
     labels: Tensor, scribbles: Tensor, bins: Tensor, num_labels: int, rim: Sequence[int], classes: Sequence[int]
 ) -> Tensor:
     """(N, channels, K, BINS) how many voxels in, around and on the strokes of K predicted structures are how bright."""
-    size, channels, voxels = bins.shape
-    image = torch.arange(size, device=labels.device).view(size, 1, 1).expand(size, 1, voxels)
     around = bits_around(labels, num_labels, rim) | bits_of(scribbles, num_labels)
     counts = []
     for first, bits in zip(range(0, num_labels, 8), around.split(1, 1), strict=True):
@@ -125,14 +123,10 @@ def _voxels_around(
             continue
         combinations = 2 ** min(8, num_labels - first)
         near = Voxels.where((bits[:, 0] & sum(1 << bit for bit in asked)).bool())
-        of_image, has, value = (near.of(each) for each in (image, bits.flatten(2), bins))
-        channel = torch.arange(channels, device=labels.device).view(channels, *[1] * (value.ndim - 2))
-        slot = ((of_image * channels + channel) * combinations + has) * BINS + value
-        table = torch.zeros(size * channels * combinations * BINS, device=labels.device)
-        table.scatter_add_(0, slot.flatten(), torch.ones_like(table[:1]).expand(slot.numel()))
+        table = histograms(bins, bits.flatten(2), combinations, near)
         numbers = torch.arange(combinations, device=labels.device)
         holds = torch.stack([(numbers >> bit) & 1 for bit in asked])
-        counts.append(holds.to(table.dtype) @ table.view(size, channels, combinations, BINS))
+        counts.append(holds.to(table.dtype) @ table)
     return torch.cat(counts, 2)
 
 
@@ -180,7 +174,7 @@ def find_thin(
         odds = mean_around(odds, reach.around)
     thin = thin.to(strokes.overlap.dtype)
     shares = torch.stack([thin[c] * (1 - thin) * (1 - strokes.overlap[:, c]).clamp(min=0) for c in classes], 1)
-    drawn = torch.stack([(scribbles == c).flatten(1).sum(1) >= FEWEST_STROKES for c in classes], 1)
+    drawn = torch.stack([strokes.voxels[:, c] >= FEWEST_STROKES for c in classes], 1)
     return Thin(classes, shares * drawn[:, :, None], odds)
 
 

@@ -30,9 +30,16 @@ class Voxels(NamedTuple):
         image, place = mask.flatten(1).nonzero().unbind(1)
         return cls(image, place)
 
-    def of(self, planes: Tensor) -> Tensor:
-        """(N, C, *grid) -> (M, C); or as it is."""
-        return planes if self.image is None else planes.flatten(2)[self.image, :, self.place]
+    def of(self, planes: Tensor, numbers: Tensor | None = None) -> Tensor:
+        """(N, C, *grid) -> (M, C); or as it is.
+
+        Args:
+            planes: what each image has; or of others, of which ``numbers`` tells each image's.
+            numbers: (N,).
+        """
+        if self.image is None:
+            return planes if numbers is None else planes[numbers]
+        return planes.flatten(2)[self.image if numbers is None else numbers[self.image], :, self.place]
 
     def of_images(self, values: Tensor) -> Tensor:
         """(N, ...) what each image has -> (M, ...); or as it is."""

@@ -36,7 +36,7 @@ def test_densities_and_overlaps_equal_the_plain_loops(grid, channels, share):
         appearance.PRIOR_VOXELS,
     )
     found = stroke_appearance(images.double(), scribbles, C, IGNORE)
-    assert found.log_density.numpy() == pytest.approx(log_density, rel=1e-9)
+    assert found.log_density().numpy() == pytest.approx(log_density, rel=1e-9)
     assert found.overlap.numpy() == pytest.approx(overlap, rel=1e-9)
 
 
@@ -58,7 +58,7 @@ def test_half_an_overlap_is_a_sixteenth_of_the_margin():
 
 def test_density_without_strokes_prefers_no_class_and_without_contrast_is_finite():
     images, scribbles = _sample((6, 7))
-    none = stroke_appearance(images, torch.full_like(scribbles, IGNORE), C, IGNORE).log_density
+    none = stroke_appearance(images, torch.full_like(scribbles, IGNORE), C, IGNORE).log_density()
     assert (none == none[:, :1]).all()
     extreme = [torch.zeros_like(images), images * 1e4]
     for value in (torch.nan, torch.inf):
@@ -71,7 +71,7 @@ def test_density_without_strokes_prefers_no_class_and_without_contrast_is_finite
 def test_a_class_without_strokes_claims_no_more_than_all_strokes_together():
     images, scribbles = _sample((20, 20))
     scribbles[scribbles == 2] = IGNORE
-    density = stroke_appearance(images, scribbles, C, IGNORE).log_density
+    density = stroke_appearance(images, scribbles, C, IGNORE).log_density()
     others = density[:, :2].exp()
     assert (density[:, 2].exp() <= others.amax(1) + 1e-6).all()
     assert (density[:, 2].exp() >= others.amin(1) - 1e-6).all()
@@ -79,17 +79,17 @@ def test_a_class_without_strokes_claims_no_more_than_all_strokes_together():
 
 def test_brightness_and_contrast_of_the_image_do_not_matter():
     images, scribbles = _sample((8, 9))
-    density = stroke_appearance(images.double(), scribbles, C, IGNORE).log_density
-    other = stroke_appearance(images.double() * 50 - 7, scribbles, C, IGNORE).log_density
+    density = stroke_appearance(images.double(), scribbles, C, IGNORE).log_density()
+    other = stroke_appearance(images.double() * 50 - 7, scribbles, C, IGNORE).log_density()
     assert torch.allclose(other, density)
 
 
 def test_half_precision_does_not_reach_the_counts():
     images, scribbles = torch.zeros(1, 1, 300, 300), torch.zeros(1, 300, 300, dtype=torch.long)
     with torch.autocast("cpu", torch.bfloat16):
-        density = stroke_appearance(images, scribbles, C, IGNORE).log_density
+        density = stroke_appearance(images, scribbles, C, IGNORE).log_density()
     assert density.dtype == torch.float32
-    assert torch.equal(density, stroke_appearance(images, scribbles, C, IGNORE).log_density)
+    assert torch.equal(density, stroke_appearance(images, scribbles, C, IGNORE).log_density())
 
 
 @pytest.mark.parametrize("radius", [(0, 0), (1, 0), (2, 3), (9, 20)])

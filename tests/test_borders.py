@@ -32,8 +32,10 @@ def _sample(space, grid, seed=0):
 
 def _moved(space, logits, scribbles, images, thin_weight, reach):
     strokes = stroke_appearance(images, scribbles, C, IGNORE)
-    start = margins(strokes.overlap, 4.0)
-    return moved_borders(logits, space, 4 * strokes.log_density, start, scribbles, strokes, thin_weight, reach)
+    start, labels = margins(strokes.overlap, 4.0), space.labels_of_logits(logits)
+    asked = torch.arange(len(labels))
+    arguments = space, 4 * strokes.log_density(), start, scribbles, strokes, thin_weight, reach
+    return moved_borders(logits, labels, asked, *arguments)
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -71,7 +73,7 @@ def test_labels_equal_the_plain_loops(grid):
         v = (n, *place)
         near = sorted({int(predicted[(n, *w)]) for w in oracles.box_around(grid, place, reach.near)})
         score = {
-            c: logits[(n, c, *place)] + 4 * strokes.log_density[(n, c, *place)] - start[n, predicted[v], c]
+            c: logits[(n, c, *place)] + 4 * strokes.log_density()[(n, c, *place)] - start[n, predicted[v], c]
             for c in near
         }
         assert int(found[v]) == max(near, key=score.get)

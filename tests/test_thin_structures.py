@@ -144,7 +144,7 @@ def test_a_ring_too_thick_becomes_thinner():
     reach = Reach([2, 2], [1, 1], [3, 3], [2, 2])
     strokes = stroke_appearance(image, scribbles, 3, IGNORE)
     assert thinness(predicted, 3, reach.edge).tolist() == [0, 1, 0]
-    evidence = 4 * mean_around(strokes.log_density, reach.around)
+    evidence = 4 * mean_around(strokes.log_density(), reach.around)
     close = torch.nn.functional.one_hot(predicted, 3).movedim(-1, 1).float()
     near = torch.nn.functional.max_pool2d(close, 5, 1, 2) > 0
     by_density = evidence.masked_fill(~near, -torch.inf).argmax(1)
@@ -181,7 +181,7 @@ def test_evidence_stays_where_there_is_nothing_to_learn(broken):
     else:
         predicted = torch.full_like(predicted, int(broken == "all of it predicted"))
     strokes = stroke_appearance(image, scribbles, 3, IGNORE)
-    evidence = strokes.log_density
+    evidence = strokes.log_density()
     reach = Reach([2, 2], [1, 1], [3, 3], [2, 2])
     assert torch.equal(_by_odds(evidence, predicted, scribbles, strokes, reach), evidence)
 
@@ -231,6 +231,6 @@ def test_a_device_that_is_not_waited_for_finds_the_same(monkeypatch, grid):
     for looked_at in (True, False):
         monkeypatch.setattr(thin_structures, "is_at_hand", lambda _, answer=looked_at: answer)
         assert thinness(labels, 4, reach.edge).amax() > 0
-        found.append(_by_odds(strokes.log_density, labels, scribbles, strokes, reach))
+        found.append(_by_odds(strokes.log_density(), labels, scribbles, strokes, reach))
     assert torch.allclose(found[0], found[1], rtol=0, atol=1e-9)
-    assert not torch.equal(found[0], strokes.log_density)
+    assert not torch.equal(found[0], strokes.log_density())
