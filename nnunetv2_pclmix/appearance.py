@@ -125,9 +125,10 @@ def histograms(bins: Tensor, rows: Tensor, number: int, voxels: Voxels) -> Tenso
 
 def smoothed(counts: Tensor) -> Tensor:
     """(..., BINS) histograms, each voxel spread over its neighbourhood by a Gaussian of ``BANDWIDTH``."""
-    centre = torch.linspace(-RANGE, RANGE, BINS, dtype=counts.dtype, device=counts.device)
-    kernel = torch.exp(-0.5 * ((centre[:, None] - centre) / BANDWIDTH).square())
-    return counts @ (kernel / kernel.sum(0, keepdim=True))
+    distance = torch.arange(1 - BINS, BINS, dtype=counts.dtype, device=counts.device) * (2 * RANGE / (BINS - 1))
+    weight = torch.exp(-0.5 * (distance / BANDWIDTH).square())
+    kernel = weight.unfold(0, BINS, 1)  # of bin i and bin BINS - 1 - j, and the Gaussian is symmetric
+    return counts @ (kernel / kernel.sum(0, keepdim=True)).flip(1)
 
 
 def margins(overlap: Tensor, largest: float) -> Tensor:

@@ -53,6 +53,6 @@ def moved_borders(
     if thin is not None:
         here = thin._replace(odds=voxels.of(thin.odds), shares=voxels.of_images(thin.shares))
         fits = with_thin_structures(fits, near, here, thin_weight)
-    predicted = at_least_float32(voxels.of(logits, asked))
-    changed = space.with_evidence(predicted, fits, voxels.of_images(margins[image]), near)
+    fits = fits - voxels.rows_of(margins[image], mine)
+    changed = space.with_evidence(at_least_float32(voxels.of(logits, asked)), fits, near)
     return labels.index_copy(0, asked, voxels.put(space.labels_of_logits(changed), mine))

@@ -164,12 +164,13 @@ def vouch(
     annotated = has_stroke if annotated is None else annotated | has_stroke
     predictions = len(labels) // len(scribbles)
     seeds = seeds.repeat(predictions, *[1] * labels.ndim)
-    annotated = annotated.repeat(predictions).view(-1, *[1] * len(grid))
+    unknown = (~annotated).repeat(predictions).view(-1, 1, *[1] * len(grid))
     if outside is not None:
         elsewhere = packed(F.pad(outside, [1, 0])).repeat(predictions, 1)
         cut = (mask & elsewhere.view(*elsewhere.shape, *[1] * len(grid))).ne(0).any(1)
         seeds[:, 0] |= cut & _border(mask.shape[2:], labels.device)
-    vouched = _of_cells(grow_from_seeds(seeds, mask, 2 * max(mask.shape[2:])), stride, grid)
-    in_question = ~(own[:, 0] & 1).bool() & annotated
+    grown = grow_from_seeds(seeds, mask, 2 * max(mask.shape[2:]))
+    vouched = _of_cells(torch.where(unknown, 0xFF, grown), stride, grid)  # nothing is concluded of those
+    in_question = ~(own[:, 0] & 1).bool()
     of_any, of_own = (vouched[:, 0] & 1).bool(), (vouched & own).bool().any(1)
     return torch.where(in_question & ~of_any, 0, labels), (~(in_question & of_any & ~of_own)).float()

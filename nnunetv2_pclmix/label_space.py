@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from math import prod
 from typing import NamedTuple
 
 import torch
@@ -123,13 +122,12 @@ class LabelSpace(ABC):
         return torch.cat([background, present], 1)
 
     @abstractmethod
-    def with_evidence(self, logits: Tensor, evidence: Tensor, margins: Tensor, near: Tensor) -> Tensor:
+    def with_evidence(self, logits: Tensor, evidence: Tensor, near: Tensor) -> Tensor:
         """Logits that take another opinion into account near the borders of the prediction.
 
         Args:
             logits: (N, channels, *grid).
             evidence: (N, C, *grid) logarithm of how well each label fits a voxel, up to a constant.
-            margins: (N, C, C) taken from the evidence for each label (last axis) where another is predicted.
             near: (N, C, *grid) bool; the labels that a voxel may become, as predicted, for it or around it.
 
         Returns:
@@ -186,9 +184,8 @@ class ClassSpace(LabelSpace):
     def possible_loss(self, scores: Tensor, probabilities: Tensor, possible: Tensor) -> Tensor:
         return possible_classes_loss(probabilities, possible)
 
-    def with_evidence(self, logits: Tensor, evidence: Tensor, margins: Tensor, near: Tensor) -> Tensor:
-        scores = _less_margins(evidence, margins, classes_of(logits)).add_(logits)
-        return scores.masked_fill_(~near, float("-inf"))
+    def with_evidence(self, logits: Tensor, evidence: Tensor, near: Tensor) -> Tensor:
+        return (evidence + logits).masked_fill_(~near, float("-inf"))
 
     def members(self, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         shape = (len(labels), self.num_labels, *labels.shape[1:])
@@ -262,9 +259,8 @@ class RegionSpace(LabelSpace):
     def possible_loss(self, scores: Tensor, probabilities: Tensor, possible: Tensor) -> Tensor:
         return possible_regions_loss(scores, possible)
 
-    def with_evidence(self, logits: Tensor, evidence: Tensor, margins: Tensor, near: Tensor) -> Tensor:
+    def with_evidence(self, logits: Tensor, evidence: Tensor, near: Tensor) -> Tensor:
         table = self._table[: self.num_labels, :-1].to(logits.device)
-        evidence = _less_margins(evidence, margins, self.labels_of_logits(logits))
         changes = []
         for inside in table.T:
             sides = [side.view(1, -1, *[1] * (evidence.ndim - 2)) for side in (inside, ~inside)]
@@ -281,9 +277,3 @@ class RegionSpace(LabelSpace):
 def _mean_density(evidence: Tensor, labels: Tensor) -> Tensor:
     """(N, C, *grid), (1, C, ...) bool -> (N, *grid) log of the mean density of some labels."""
     return evidence.masked_fill(~labels, float("-inf")).logsumexp(1) - labels.sum().log()
-
-
-def _less_margins(evidence: Tensor, margins: Tensor, labels: Tensor) -> Tensor:
-    """(N, C, *grid) evidence less the (N, C, C) margins over the (N, *grid) predicted labels."""
-    of_labels = labels.long().view(len(labels), 1, prod(labels.shape[1:])).expand(-1, evidence.shape[1], -1)
-    return margins.mT.gather(2, of_labels).view_as(evidence).neg_().add_(evidence)

@@ -22,8 +22,9 @@ def classes_of(logits: Tensor) -> Tensor:
     best, *others = logits.unbind(1)
     classes = torch.zeros_like(best, dtype=torch.uint8)
     for number, other in enumerate(others, 1):
-        classes = torch.maximum(classes, (other > best).view(torch.uint8) * number)
-        best = torch.maximum(best, other)
+        classes = torch.maximum(classes, (other > best).view(torch.uint8).mul_(number))
+        if number < len(others):
+            best = torch.maximum(best, other)
     return classes.short()
 
 

@@ -45,6 +45,22 @@ class Voxels(NamedTuple):
         """(N, ...) what each image has -> (M, ...); or as it is."""
         return values if self.image is None else values[self.image]
 
+    def rows_of(self, tables: Tensor, rows: Tensor) -> Tensor:
+        """What the tables of the images hold for each voxel.
+
+        Args:
+            tables: (N, R, C).
+            rows: (N, *grid) integer, the row of each voxel.
+
+        Returns:
+            (M, C); or (N, C, *grid).
+        """
+        of_voxels = rows.flatten(1)
+        if self.image is not None:
+            return tables[self.image, of_voxels[self.image, self.place].int()]
+        index = of_voxels.long()[:, None].expand(-1, tables.shape[2], -1)
+        return tables.mT.gather(2, index).view(len(rows), -1, *rows.shape[1:])
+
     def put(self, values: Tensor, into: Tensor) -> Tensor:
         """(M,) values in their places of (N, *grid) others; or all values."""
         if self.image is None:

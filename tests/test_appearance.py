@@ -8,6 +8,7 @@ from nnunetv2_pclmix import appearance
 from nnunetv2_pclmix.appearance import margins, stroke_appearance
 from nnunetv2_pclmix.label_space import ClassSpace, RegionSpace
 from nnunetv2_pclmix.neighbourhood import any_around, bits_around, mean_around, unpacked
+from nnunetv2_pclmix.voxels import Voxels
 from tests import oracles
 
 C, IGNORE = 3, 3
@@ -115,6 +116,10 @@ def test_labels_around_equal_the_plain_loops(num_labels, grid):
         assert found[(n, slice(None), *place)].tolist() == [c in box for c in range(num_labels)]
 
 
+def _less(evidence, margins, space, logits):
+    return evidence - Voxels(None, None).rows_of(margins, space.labels_of_logits(logits))
+
+
 def test_evidence_moves_the_borders_of_classes_and_no_more():
     logits = torch.zeros(1, C, 1, 12)
     logits[:, 0, :, :6], logits[:, 1, :, 6:] = 1.0, 1.0  # class 0 left, class 1 right of voxel 6, class 2 nowhere
@@ -123,15 +128,15 @@ def test_evidence_moves_the_borders_of_classes_and_no_more():
     evidence[:, 2] = 9.0
     space = ClassSpace(C, IGNORE)
     near = unpacked(bits_around(space.labels_of_logits(logits), C, (0, 2)), C)
-    labels = space.labels_of_logits(space.with_evidence(logits, evidence, NONE, near))
+    labels = space.labels_of_logits(space.with_evidence(logits, evidence, near))
     assert labels.flatten().tolist() == [0] * 4 + [1] * 8
     wary = NONE.clone()
     wary[:, 0, 1] = 4.5  # 5 nats are not enough against 1 + 4.5
-    labels = space.labels_of_logits(space.with_evidence(logits, evidence, wary, near))
+    labels = space.labels_of_logits(space.with_evidence(logits, _less(evidence, wary, space, logits), near))
     assert labels.flatten().tolist() == [0] * 6 + [1] * 6
-    labels = space.labels_of_logits(space.with_evidence(logits, evidence, wary.mT, near))
+    labels = space.labels_of_logits(space.with_evidence(logits, _less(evidence, wary.mT, space, logits), near))
     assert labels.flatten().tolist() == [0] * 4 + [1] * 8
-    without = space.labels_of_logits(space.with_evidence(logits, torch.zeros_like(evidence), NONE, near))
+    without = space.labels_of_logits(space.with_evidence(logits, torch.zeros_like(evidence), near))
     assert without.flatten().tolist() == [0] * 6 + [1] * 6
 
 
@@ -142,19 +147,19 @@ def test_evidence_moves_the_borders_of_regions_and_no_more():
     evidence = torch.zeros(1, C, 1, 12)
     evidence[:, 1] = 5.0
     near = unpacked(bits_around(space.labels_of_logits(logits), C, (0, 2)), C)
-    new = space.with_evidence(logits, evidence, NONE, near)
+    new = space.with_evidence(logits, evidence, near)
     assert space.labels_of_logits(new).flatten().tolist() == [0] * 4 + [1] * 8
     inside = np.log((np.exp(5.0) + 1) / 2)  # mean density of labels 1 and 2 over that of 0
     assert new[0, 0, 0, 5].item() == pytest.approx(-1 + inside, rel=1e-5)
     assert torch.equal(new[:, 1], logits[:, 1])
     wary = NONE.clone()
     wary[:, 0, 1] = 0.5
-    new = space.with_evidence(logits, evidence, wary, near)
+    new = space.with_evidence(logits, _less(evidence, wary, space, logits), near)
     assert new[0, 0, 0, 5].item() == pytest.approx(-1 + np.log((np.exp(4.5) + 1) / 2), rel=1e-5)
     assert new[0, 0, 0, 6].item() == pytest.approx(1 + inside, rel=1e-5)
     absent = space.only_present(logits, torch.tensor([[False, True]]))
     near = unpacked(bits_around(space.labels_of_logits(absent), C, (0, 2)), C)
-    assert (space.labels_of_logits(space.with_evidence(absent, evidence, NONE, near)) == 0).all()
+    assert (space.labels_of_logits(space.with_evidence(absent, evidence, near)) == 0).all()
 
 
 def test_margins_are_largest_between_classes_that_look_alike_and_none_where_negligible():

@@ -30,10 +30,10 @@ def _sample(space, grid, seed=0):
     return logits.double(), scribbles, images
 
 
-def _moved(space, logits, scribbles, images, thin_weight, reach):
+def _moved(space, logits, scribbles, images, thin_weight, reach, asked=None):
     strokes = stroke_appearance(images, scribbles, C, IGNORE)
     start, labels = margins(strokes.overlap, 4.0), space.labels_of_logits(logits)
-    asked = torch.arange(len(labels))
+    asked = torch.arange(len(labels)) if asked is None else torch.tensor(asked, dtype=torch.long)
     arguments = space, 4 * strokes.log_density(), start, scribbles, strokes, thin_weight, reach
     return moved_borders(logits, labels, asked, *arguments)
 
@@ -66,17 +66,32 @@ def test_labels_equal_the_plain_loops(grid):
     logits = logits + torch.from_numpy(np.random.default_rng(2).normal(size=logits.shape))
     reach = Reach(*[[1] * len(grid)] * 4)
     strokes = stroke_appearance(images, scribbles, C, IGNORE)
-    start = margins(strokes.overlap, 4.0)
+    start, log_density = margins(strokes.overlap, 4.0), strokes.log_density()
     found = _moved(SPACES[0], logits, scribbles, images, 0.0, reach)
     predicted = logits.argmax(1).numpy()
     for n, *place in np.ndindex(predicted.shape):
         v = (n, *place)
         near = sorted({int(predicted[(n, *w)]) for w in oracles.box_around(grid, place, reach.near)})
-        score = {
-            c: logits[(n, c, *place)] + 4 * strokes.log_density()[(n, c, *place)] - start[n, predicted[v], c]
-            for c in near
-        }
+        score = {c: logits[(n, c, *place)] + 4 * log_density[(n, c, *place)] - start[n, predicted[v], c] for c in near}
         assert int(found[v]) == max(near, key=score.get)
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("most", [0.0, 1.0])
+@pytest.mark.parametrize("asked", [[4, 0], [5], []])
+def test_the_borders_of_those_asked_move_and_no_others(monkeypatch, space, most, asked):
+    """Two predictions for three images, the second one of other images' labels."""
+    monkeypatch.setattr(voxels, "MOST_BY_NUMBER", most)
+    reach = Reach(*[[1, 1]] * 4)
+    logits, scribbles, images = _sample(space, (31, 26))
+    both = torch.cat([logits, logits.flip(0)])
+    found = _moved(space, both, scribbles, images, 0.0, reach, asked)
+    predicted = space.labels_of_logits(both)
+    apart = [_moved(space, both[k : k + 3], scribbles, images, 0.0, reach) for k in (0, 3)]
+    expected = torch.cat(apart)
+    assert (expected != predicted).flatten(1).any(1)[[0, 4]].any()
+    for number in range(6):
+        assert torch.equal(found[number], (expected if number in asked else predicted)[number])
 
 
 def test_a_prediction_without_borders_stays():
@@ -92,7 +107,12 @@ def test_voxels_are_taken_and_put_back():
     mask[0, 1, 2] = mask[1, 3, 4] = True
     picked = Voxels.where(mask)
     assert torch.equal(picked.of(values), torch.stack([values[0, :, 1, 2], values[1, :, 3, 4]]))
+    assert torch.equal(picked.of(values, torch.tensor([1, 1])), torch.stack([values[1, :, 1, 2], values[1, :, 3, 4]]))
     assert torch.equal(picked.of_images(values), values)
+    tables, rows = torch.arange(12).view(2, 3, 2), values[:, 0] % 3
+    assert torch.equal(picked.rows_of(tables, rows), torch.stack([tables[0, rows[0, 1, 2]], tables[1, rows[1, 3, 4]]]))
+    for n, y, x in np.ndindex(rows.shape):
+        assert torch.equal(Voxels(None, None).rows_of(tables, rows)[n, :, y, x], tables[n, rows[n, y, x]])
     before = values[:, 0].clone()
     put = picked.put(torch.tensor([-1, -2]), values[:, 0])
     assert torch.equal(values[:, 0], before)

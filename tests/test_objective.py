@@ -156,6 +156,21 @@ def test_weights_are_mixed_with_the_labels_they_belong_to(coin, inside, outside)
         assert np.array_equal(found.numpy(), expected[:, 0])
 
 
+@pytest.mark.parametrize("twins", [1, B])
+@pytest.mark.parametrize("progress", [0.05, 0.5])
+@pytest.mark.parametrize("preset", ["published", "default"])
+@pytest.mark.parametrize("seed", range(4))
+def test_those_pseudo_labels_are_asked_that_something_learns_from(preset, progress, twins, seed):
+    objective, (_, _, mix), rng = _objective(preset), _sample(seed), np.random.default_rng(seed)
+    drawn = objective.draw(mix._replace(partners=mix.partners[:twins], boxes=mix.boxes[:twins]), B, progress, rng)
+    asked = drawn.asked.tolist()
+    assert len(set(asked)) == len(asked)
+    assert set(asked) == set(torch.cat([drawn.own, drawn.inside, drawn.outside]).tolist())
+    patches_learn = preset == "default" and progress > 0.1
+    assert len(drawn.own) == (B if patches_learn else 0)
+    assert len(asked) <= (B if patches_learn else twins) + twins  # so nothing is asked for nothing
+
+
 def test_pseudo_labels_carry_no_gradient():
     objective = _objective(original_weight=0.0, mixed_weight=0.0, decoder_consistency_weight=0.0, contrast_weight=0.0)
     output, targets, mix = _sample()
@@ -390,6 +405,20 @@ def test_pseudo_labels_follow_the_grey_values_of_the_strokes(closed_world):
         objective = _objective("default", closed_world=closed_world, appearance_weight=weight, appearance_radius=REACH)
         for labels in objective.pseudo_labels(*arguments).labels:
             assert torch.equal(labels, expected)
+
+
+@pytest.mark.parametrize("closed_world", [True, False])
+@pytest.mark.parametrize("asked", [[0, 1, 2, 4], [5, 0], []])
+def test_grey_values_move_the_borders_of_the_pseudo_labels_that_are_asked(closed_world, asked):
+    output, targets, images, truth = _two_tones()
+    noisy = images + 0.05 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    main, scribbles = output.main[0][:B], targets[0][:B, 0]
+    objective = _objective("default", closed_world=closed_world, appearance_radius=REACH)
+    numbers = torch.tensor(asked, dtype=torch.long)
+    pseudo = objective.pseudo_labels(main, output.auxiliary[:B], scribbles, None, None, noisy, numbers)
+    expected = torch.stack([(truth if number in asked else main.argmax(1))[number % B] for number in range(2 * B)])
+    assert torch.equal(pseudo.labels.flatten(0, 1), expected)
+    assert torch.equal(pseudo.numbered(numbers)[0], truth[numbers % B])
 
 
 @pytest.mark.parametrize("space", ["classes", "regions"])
