@@ -237,10 +237,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     def pseudo_labels() -> None:
         main, auxiliary = output.main[0][:patches], output.auxiliary[:patches]
-        arguments = main, auxiliary, scribbles, None, strokes, images[:patches]
-        if teacher is not None:  # then what the network itself says counts for its islands alone
-            objective.pseudo_labels(*arguments, drawn.asked[:0])
-        pseudo = objective.pseudo_labels(*arguments, drawn.asked)
+        known = scribbles, None, strokes, images[:patches], drawn.asked
+        for _ in range(1 if teacher is None else 2):  # of the network's logits, and of the teacher's
+            pseudo = objective.pseudo_labels(main, auxiliary, *known)
         objective.mixed(pseudo, drawn)
 
     one = images[:1]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from nnunetv2_pclmix.appearance import StrokeAppearance
@@ -13,7 +16,7 @@ from nnunetv2_pclmix.voxels import Voxels
 
 
 def moved_borders(
-    logits: Tensor,
+    decoders: Sequence[Tensor],
     labels: Tensor,
     asked: Tensor,
     space: LabelSpace,
@@ -29,8 +32,8 @@ def moved_borders(
     Where there is one label nearby no other is possible, so that on a CPU the other voxels alone are computed.
 
     Args:
-        logits: (K N, channels, *grid) K predictions for the same images, one after the other.
-        labels: (K N, *grid) the labels that they predict.
+        decoders: two predictions for the same images, (N, channels, *grid) logits each.
+        labels: (2 N, *grid) the labels that they predict, one prediction after the other.
         asked: (n,) numbers of those whose borders are to move, each once.
         space: what the channels stand for.
         evidence: (N, C, *grid) logarithm of how well each label fits a voxel, up to a constant.
@@ -41,7 +44,7 @@ def moved_borders(
         reach: how far to look.
 
     Returns:
-        (K N, *grid).
+        (2 N, *grid).
     """
     mine, image = labels[asked], asked % len(scribbles)
     bits = bits_around(mine, space.num_labels, reach.near)
@@ -54,5 +57,8 @@ def moved_borders(
         here = thin._replace(odds=voxels.of(thin.odds), shares=voxels.of_images(thin.shares))
         fits = with_thin_structures(fits, near, here, thin_weight)
     fits = fits - voxels.rows_of(margins[image], mine)
-    changed = space.with_evidence(at_least_float32(voxels.of(logits, asked)), fits, near)
+    first, second = (at_least_float32(voxels.of(logits, image)) for logits in decoders)
+    of_second = voxels.of_images(asked >= len(scribbles))
+    predicted = torch.where(of_second.view(-1, *[1] * (first.ndim - 1)), second, first)
+    changed = space.with_evidence(predicted, fits, near)
     return labels.index_copy(0, asked, voxels.put(space.labels_of_logits(changed), mine))

@@ -127,6 +127,8 @@ class PCLMixObjective:
             own += patches
         inside, outside = mix.partners.unbind(1)
         inside, outside = (inside, outside + patches) if main_inside else (inside + patches, outside)
+        # as many before patches learn from any, so that nothing is compiled for another size then
+        asked = own if len(own) or not self.config.pseudo_label_weight else torch.arange(patches)
         of_twins = torch.cat([inside, outside])
         return Drawn(
             weights(OF_PATCHES, share),
@@ -136,7 +138,7 @@ class PCLMixObjective:
             outside,
             mix.boxes,
             own,
-            torch.cat([own, of_twins[~torch.isin(of_twins, own)]]),
+            torch.cat([asked, of_twins[~torch.isin(of_twins, asked)]]),
         )
 
     def of_drawn(
@@ -176,11 +178,10 @@ class PCLMixObjective:
         main, auxiliary = output.main[0], output.auxiliary
         scribbles = targets[0][:, 0]
         certain = drawn.threshold if self.config.mix_consistency_certain_only else None
-        asked = drawn.asked if taught is None else drawn.asked[:0]
-        pseudo = self.pseudo_labels(main.detach(), auxiliary.detach(), scribbles, certain, strokes, images, asked)
+        known = scribbles, certain, strokes, images, drawn.asked
+        pseudo = self.pseudo_labels(main.detach(), auxiliary.detach(), *known)
         if taught is not None:  # what the network itself takes for a structure is still held against it
-            by_teacher = self.pseudo_labels(*taught, scribbles, certain, strokes, images, drawn.asked)
-            pseudo = by_teacher._replace(islands=pseudo.islands)
+            pseudo = self.pseudo_labels(taught[0], taught[1], *known)._replace(islands=pseudo.islands)
         pseudo_labels, weights = self.mixed(pseudo, drawn)
         own = pseudo.numbered(drawn.own) if len(drawn.own) else None
         present = None if strokes is None else strokes.present
@@ -335,13 +336,13 @@ class PCLMixObjective:
             images: (B, channels, *grid) grey values; None: not asked.
             asked: (n,) see ``Drawn``; grey values move the borders of these alone. None: of all.
         """
-        logits = torch.cat([main, auxiliary])
+        decoders = [main, auxiliary]
         if strokes is not None and self.config.closed_world:
-            logits = self.space.only_present(logits, strokes.present.repeat(2, 1))
-        labels = self.space.labels_of_logits(logits)
-        if images is not None and self.config.appearance_weight and (asked is None or len(asked)):
+            decoders = [self.space.only_present(logits, strokes.present) for logits in decoders]
+        labels = torch.cat([self.space.labels_of_logits(logits) for logits in decoders])
+        if images is not None and self.config.appearance_weight:
             asked = torch.arange(len(labels), device=labels.device) if asked is None else asked
-            labels = self._by_appearance(logits, labels, asked, images, scribbles)
+            labels = self._by_appearance(decoders, labels, asked, images, scribbles)
         weights: Tensor | None = None
         islands: Tensor | None = None
         if self.config.closed_world:
@@ -378,7 +379,7 @@ class PCLMixObjective:
         return mean_squared_difference(probabilities[0], probabilities[1])
 
     def _by_appearance(
-        self, logits: Tensor, labels: Tensor, asked: Tensor, images: Tensor, scribbles: Tensor
+        self, decoders: Sequence[Tensor], labels: Tensor, asked: Tensor, images: Tensor, scribbles: Tensor
     ) -> Tensor:
         """Both decoders' labels, those asked with the say of the strokes' grey values near the borders."""
         strokes = stroke_appearance(images, scribbles, self.space.num_labels, self.space.ignore_label)
@@ -388,7 +389,7 @@ class PCLMixObjective:
         weight, of_odds = self.config.appearance_weight, self.config.thin_structure_weight
         evidence = mean_around(strokes.log_density(), reach.around).mul_(weight)
         start = margins(strokes.overlap, weight * self.config.appearance_margin)
-        return moved_borders(logits, labels, asked, self.space, evidence, start, scribbles, strokes, of_odds, reach)
+        return moved_borders(decoders, labels, asked, self.space, evidence, start, scribbles, strokes, of_odds, reach)
 
     def _closed_world(
         self,

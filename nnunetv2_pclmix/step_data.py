@@ -24,7 +24,8 @@ class Drawn(NamedTuple):
         outside: (K,) likewise outside.
         boxes: (K, dim, 2) see ``Mix``.
         own: (B,) pseudo-label from which each patch learns itself; (0,) while patches learn from none.
-        asked: (n,) those of all pseudo-labels that something learns from, each once.
+        asked: (n,) those of all pseudo-labels that something learns from, each once; B + K of them where patches learn
+            from pseudo-labels at all, already before they do.
     """
 
     patch_weights: Tensor

@@ -30,12 +30,17 @@ def _sample(space, grid, seed=0):
     return logits.double(), scribbles, images
 
 
-def _moved(space, logits, scribbles, images, thin_weight, reach, asked=None):
+def _moved(space, logits, scribbles, images, thin_weight, reach):
+    """Of one prediction alone."""
+    asked = torch.arange(len(logits))
+    return _moved_of_two(space, [logits, -logits], scribbles, images, thin_weight, reach, asked)[: len(logits)]
+
+
+def _moved_of_two(space, decoders, scribbles, images, thin_weight, reach, asked):
     strokes = stroke_appearance(images, scribbles, C, IGNORE)
-    start, labels = margins(strokes.overlap, 4.0), space.labels_of_logits(logits)
-    asked = torch.arange(len(labels)) if asked is None else torch.tensor(asked, dtype=torch.long)
+    start, labels = margins(strokes.overlap, 4.0), space.labels_of_logits(torch.cat(decoders))
     arguments = space, 4 * strokes.log_density(), start, scribbles, strokes, thin_weight, reach
-    return moved_borders(logits, labels, asked, *arguments)
+    return moved_borders(decoders, labels, asked, *arguments)
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -84,11 +89,11 @@ def test_the_borders_of_those_asked_move_and_no_others(monkeypatch, space, most,
     monkeypatch.setattr(voxels, "MOST_BY_NUMBER", most)
     reach = Reach(*[[1, 1]] * 4)
     logits, scribbles, images = _sample(space, (31, 26))
-    both = torch.cat([logits, logits.flip(0)])
-    found = _moved(space, both, scribbles, images, 0.0, reach, asked)
-    predicted = space.labels_of_logits(both)
-    apart = [_moved(space, both[k : k + 3], scribbles, images, 0.0, reach) for k in (0, 3)]
-    expected = torch.cat(apart)
+    decoders = [logits, logits.flip(0)]
+    numbers = torch.tensor(asked, dtype=torch.long)
+    found = _moved_of_two(space, decoders, scribbles, images, 0.0, reach, numbers)
+    predicted = torch.cat([space.labels_of_logits(each) for each in decoders])
+    expected = torch.cat([_moved(space, each, scribbles, images, 0.0, reach) for each in decoders])
     assert (expected != predicted).flatten(1).any(1)[[0, 4]].any()
     for number in range(6):
         assert torch.equal(found[number], (expected if number in asked else predicted)[number])

@@ -165,10 +165,12 @@ def test_those_pseudo_labels_are_asked_that_something_learns_from(preset, progre
     drawn = objective.draw(mix._replace(partners=mix.partners[:twins], boxes=mix.boxes[:twins]), B, progress, rng)
     asked = drawn.asked.tolist()
     assert len(set(asked)) == len(asked)
-    assert set(asked) == set(torch.cat([drawn.own, drawn.inside, drawn.outside]).tolist())
-    patches_learn = preset == "default" and progress > 0.1
-    assert len(drawn.own) == (B if patches_learn else 0)
-    assert len(asked) <= (B if patches_learn else twins) + twins  # so nothing is asked for nothing
+    learned = set(torch.cat([drawn.own, drawn.inside, drawn.outside]).tolist())
+    assert set(asked) >= learned
+    if preset == "published" or progress > 0.1:
+        assert set(asked) == learned
+    assert len(drawn.own) == (B if preset == "default" and progress > 0.1 else 0)
+    assert len(asked) == (twins if preset == "published" else B) + twins  # at all times, for what is compiled
 
 
 def test_pseudo_labels_carry_no_gradient():
