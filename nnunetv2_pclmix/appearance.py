@@ -7,6 +7,7 @@ better: near a border of the prediction, a voxel is given to the structure whose
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import add
 from typing import NamedTuple
@@ -44,11 +45,16 @@ class StrokeAppearance(NamedTuple):
     counts: Tensor
     voxels: Tensor
 
-    def log_density(self) -> Tensor:
-        """(N, C, *grid) how usual the grey value of each voxel is; several channels count as independent."""
-        channels = zip(self.log_densities.unbind(1), self.bins.flatten(2).unbind(1), strict=True)
-        of_voxels = reduce(add, (_look_up(table, bins) for table, bins in channels))
-        return of_voxels.view(*of_voxels.shape[:2], *self.bins.shape[2:])
+    def log_density(self, box: Sequence[slice] = ()) -> Tensor:
+        """(N, C, *grid) how usual the grey value of each voxel is, or of those in a box of the grid.
+
+        Several channels count as independent.
+        """
+        in_box: tuple = (..., *box)
+        bins = self.bins[in_box]
+        channels = zip(self.log_densities.unbind(1), bins.flatten(2).unbind(1), strict=True)
+        of_voxels = reduce(add, (_look_up(table, numbers) for table, numbers in channels))
+        return of_voxels.view(*of_voxels.shape[:2], *bins.shape[2:])
 
     def of(self, images: Tensor) -> StrokeAppearance:
         """The same of some of the images, by their (n,) numbers."""

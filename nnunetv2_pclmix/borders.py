@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from nnunetv2_pclmix.appearance import StrokeAppearance
+from nnunetv2_pclmix.appearance import StrokeAppearance, margins
 from nnunetv2_pclmix.label_space import LabelSpace
-from nnunetv2_pclmix.neighbourhood import bits_around, has_several, unpacked
+from nnunetv2_pclmix.neighbourhood import bits_around, has_several, mean_around, unpacked
 from nnunetv2_pclmix.precision import at_least_float32
 from nnunetv2_pclmix.thin_structures import Reach, find_thin, with_thin_structures
 from nnunetv2_pclmix.voxels import Voxels
+
+
+class Weights(NamedTuple):
+    """How much what strokes say counts beside the logits.
+
+    Attributes:
+        density: of the logarithm of the grey values' density.
+        margin: nats that what is predicted is ahead of what looks exactly alike.
+        thin: of the odds by which thin structures meet wide ones; 0: they are not asked.
+    """
+
+    density: float
+    margin: float
+    thin: float
 
 
 def moved_borders(
@@ -20,11 +35,9 @@ def moved_borders(
     labels: Tensor,
     asked: Tensor,
     space: LabelSpace,
-    evidence: Tensor,
-    margins: Tensor,
     scribbles: Tensor,
     strokes: StrokeAppearance,
-    thin_weight: float,
+    weights: Weights,
     reach: Reach,
 ) -> Tensor:
     """Labels that take the grey values of the strokes into account near the borders of a prediction.
@@ -36,11 +49,9 @@ def moved_borders(
         labels: (2 N, *grid) the labels that they predict, one prediction after the other.
         asked: (n,) numbers of those whose borders are to move, each once.
         space: what the channels stand for.
-        evidence: (N, C, *grid) logarithm of how well each label fits a voxel, up to a constant.
-        margins: (N, C, C) taken from the evidence for each label (last axis) where another is predicted.
         scribbles: (N, *grid) classes of the strokes, any other value elsewhere.
         strokes: of the same images.
-        thin_weight: of the odds by which thin structures meet wide ones; 0: they are not asked.
+        weights: how much what the strokes say counts.
         reach: how far to look.
 
     Returns:
@@ -49,16 +60,24 @@ def moved_borders(
     mine, image = labels[asked], asked % len(scribbles)
     bits = bits_around(mine, space.num_labels, reach.near)
     thin = None
-    if thin_weight:
+    if weights.thin:
         thin = find_thin(mine, scribbles[image], strokes.of(image), space.num_labels, reach)
     voxels = Voxels.where(has_several(bits))
-    near, fits = unpacked(voxels.of(bits), space.num_labels), voxels.of(evidence, image)
+    near = unpacked(voxels.of(bits), space.num_labels)
+    fits = _mean_log_density(strokes, voxels, image, reach) * weights.density
     if thin is not None:
         here = thin._replace(odds=voxels.of(thin.odds), shares=voxels.of_images(thin.shares))
-        fits = with_thin_structures(fits, near, here, thin_weight)
-    fits = fits - voxels.rows_of(margins[image], mine)
+        fits = with_thin_structures(fits, near, here, weights.thin)
+    start = margins(strokes.overlap, weights.margin)
+    fits = fits - voxels.rows_of(start[image], mine)
     first, second = (at_least_float32(voxels.of(logits, image)) for logits in decoders)
     of_second = voxels.of_images(asked >= len(scribbles))
     predicted = torch.where(of_second.view(-1, *[1] * (first.ndim - 1)), second, first)
     changed = space.with_evidence(predicted, fits, near)
     return labels.index_copy(0, asked, voxels.put(space.labels_of_logits(changed), mine))
+
+
+def _mean_log_density(strokes: StrokeAppearance, voxels: Voxels, image: Tensor, reach: Reach) -> Tensor:
+    """(M, C) of voxels, or (n, C, *grid) of all: over what is around each, of n images by their numbers."""
+    box, within = voxels.cropped(strokes.bins.shape[2:], reach.around)  # so that less is looked up
+    return within.of(mean_around(strokes.log_density(box), reach.around), image)

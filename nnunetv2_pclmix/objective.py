@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nnunetv2_pclmix.appearance import margins, stroke_appearance
-from nnunetv2_pclmix.borders import moved_borders
+from nnunetv2_pclmix.appearance import stroke_appearance
+from nnunetv2_pclmix.borders import Weights, moved_borders
 from nnunetv2_pclmix.closed_world import Strokes, vouch
 from nnunetv2_pclmix.config import PCLMixConfig
 from nnunetv2_pclmix.dataloading.mix import Mix, inside_boxes, sample_nearest
@@ -19,7 +19,6 @@ from nnunetv2_pclmix.label_space import LabelSpace
 from nnunetv2_pclmix.losses.consistency import class_dice, mean_squared_difference
 from nnunetv2_pclmix.losses.contrast import choose_anchors, class_means, info_nce
 from nnunetv2_pclmix.memory_queue import MemoryQueue
-from nnunetv2_pclmix.neighbourhood import mean_around
 from nnunetv2_pclmix.network.dual_decoder import DualOutput
 from nnunetv2_pclmix.precision import at_least_float32
 from nnunetv2_pclmix.pseudo_label import contrast_labels, voxels_per_class
@@ -352,7 +351,7 @@ class PCLMixObjective:
             islands = _of_decoders(vouched != labels)
             known = scribbles != ignore_label
             labels = torch.where(known, scribbles.to(vouched.dtype), _of_decoders(vouched))
-            weights = torch.where(known, 1.0, _of_decoders(weights))
+            weights = torch.maximum(known.to(weights.dtype), _of_decoders(weights))
         else:
             labels = _of_decoders(labels)
         if threshold is not None:
@@ -386,10 +385,9 @@ class PCLMixObjective:
         spacing = [float(s) for s in self.spacing or [1.0] * (images.ndim - 2)]
         radii = (self.config.appearance_radius, 1, EDGE, RIM)
         reach = Reach(*([round(r * min(spacing) / s) for s in spacing] for r in radii))
-        weight, of_odds = self.config.appearance_weight, self.config.thin_structure_weight
-        evidence = mean_around(strokes.log_density(), reach.around).mul_(weight)
-        start = margins(strokes.overlap, weight * self.config.appearance_margin)
-        return moved_borders(decoders, labels, asked, self.space, evidence, start, scribbles, strokes, of_odds, reach)
+        weight = self.config.appearance_weight
+        weights = Weights(weight, weight * self.config.appearance_margin, self.config.thin_structure_weight)
+        return moved_borders(decoders, labels, asked, self.space, scribbles, strokes, weights, reach)
 
     def _closed_world(
         self,

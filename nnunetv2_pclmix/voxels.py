@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from nnunetv2_pclmix.at_hand import is_at_hand
@@ -60,6 +62,17 @@ class Voxels(NamedTuple):
             return tables[self.image, of_voxels[self.image, self.place].int()]
         index = of_voxels.long()[:, None].expand(-1, tables.shape[2], -1)
         return tables.mT.gather(2, index).view(len(rows), -1, *rows.shape[1:])
+
+    def cropped(self, grid: Sequence[int], margin: Sequence[int]) -> tuple[tuple[slice, ...], Voxels]:
+        """The smallest box of the grid that holds them and so many voxels around, and the voxels numbered in it."""
+        if self.image is None or self.place is None:
+            return tuple(slice(0, size) for size in grid), self
+        box, place = [], torch.zeros_like(self.place)
+        for at, size, more in zip(torch.unravel_index(self.place, tuple(grid)), grid, margin, strict=True):
+            first, last = (max(0, int(at.min()) - more), min(size, int(at.max()) + more + 1)) if len(at) else (0, 0)
+            box.append(slice(first, last))
+            place = place * (last - first) + (at - first)
+        return tuple(box), Voxels(self.image, place)
 
     def put(self, values: Tensor, into: Tensor) -> Tensor:
         """(M,) values in their places of (N, *grid) others; or all values."""

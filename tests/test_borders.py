@@ -6,7 +6,7 @@ import torch
 
 from nnunetv2_pclmix import at_hand, thin_structures, voxels
 from nnunetv2_pclmix.appearance import margins, stroke_appearance
-from nnunetv2_pclmix.borders import moved_borders
+from nnunetv2_pclmix.borders import Weights, moved_borders
 from nnunetv2_pclmix.label_space import ClassSpace, RegionSpace
 from nnunetv2_pclmix.neighbourhood import bits_around, has_several, unpacked
 from nnunetv2_pclmix.thin_structures import Reach
@@ -38,9 +38,8 @@ def _moved(space, logits, scribbles, images, thin_weight, reach):
 
 def _moved_of_two(space, decoders, scribbles, images, thin_weight, reach, asked):
     strokes = stroke_appearance(images, scribbles, C, IGNORE)
-    start, labels = margins(strokes.overlap, 4.0), space.labels_of_logits(torch.cat(decoders))
-    arguments = space, 4 * strokes.log_density(), start, scribbles, strokes, thin_weight, reach
-    return moved_borders(decoders, labels, asked, *arguments)
+    labels, weights = space.labels_of_logits(torch.cat(decoders)), Weights(4.0, 4.0, thin_weight)
+    return moved_borders(decoders, labels, asked, space, scribbles, strokes, weights, reach)
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -77,7 +76,9 @@ def test_labels_equal_the_plain_loops(grid):
     for n, *place in np.ndindex(predicted.shape):
         v = (n, *place)
         near = sorted({int(predicted[(n, *w)]) for w in oracles.box_around(grid, place, reach.near)})
-        score = {c: logits[(n, c, *place)] + 4 * log_density[(n, c, *place)] - start[n, predicted[v], c] for c in near}
+        around = list(oracles.box_around(grid, place, reach.around))
+        fits = {c: 4 * sum(log_density[(n, c, *w)] for w in around) / len(around) for c in near}
+        score = {c: logits[(n, c, *place)] + fits[c] - start[n, predicted[v], c] for c in near}
         assert int(found[v]) == max(near, key=score.get)
 
 
@@ -124,6 +125,26 @@ def test_voxels_are_taken_and_put_back():
     assert put[0, 1, 2] == -1
     assert put[1, 3, 4] == -2
     assert torch.equal(put[~mask], before[~mask])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_voxels_are_the_same_in_the_box_that_holds_them(seed):
+    rng = np.random.default_rng(seed)
+    values, margin = torch.from_numpy(rng.normal(size=(2, 3, 9, 8, 7))), [1, 0, 3]
+    mask = torch.zeros(2, 9, 8, 7, dtype=torch.bool)
+    for place in rng.integers((0, 2, 1, 0), (2, 9, 7, 7), size=(3, 4)):
+        mask[tuple(place)] = True
+    picked = Voxels.where(mask)
+    box, within = picked.cropped((9, 8, 7), margin)
+    assert torch.equal(within.of(values[(..., *box)]), picked.of(values))
+    places = mask.any(0).nonzero().numpy()
+    for axis, (part, size, more) in enumerate(zip(box, (9, 8, 7), margin, strict=True)):
+        first, last = places[:, axis].min() - more, places[:, axis].max() + more + 1
+        assert (part.start, part.stop) == (max(0, first), min(size, last))
+    box, within = Voxels.where(torch.zeros_like(mask)).cropped((9, 8, 7), margin)
+    assert within.of(values[(..., *box)]).shape == (0, 3)
+    everything = Voxels(None, None)
+    assert everything.cropped((9, 8, 7), margin) == ((slice(0, 9), slice(0, 8), slice(0, 7)), everything)
 
 
 def test_nothing_is_looked_at_elsewhere():
