@@ -56,10 +56,6 @@ class StrokeAppearance(NamedTuple):
         of_voxels = reduce(add, (_look_up(table, numbers) for table, numbers in channels))
         return of_voxels.view(*of_voxels.shape[:2], *bins.shape[2:])
 
-    def of(self, images: Tensor) -> StrokeAppearance:
-        """The same of some of the images, by their (n,) numbers."""
-        return StrokeAppearance(*(each[images] for each in self))
-
 
 def stroke_appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label: int) -> StrokeAppearance:
     """What the strokes of each class look like in the same image.
@@ -107,23 +103,24 @@ def _look_up(table: Tensor, bins: Tensor) -> Tensor:
     return table.gather(2, bins[:, None].expand(-1, table.shape[1], -1))
 
 
-def histograms(bins: Tensor, rows: Tensor, number: int, voxels: Voxels) -> Tensor:
+def histograms(bins: Tensor, rows: Tensor, number: int, voxels: Voxels, image: Tensor | None = None) -> Tensor:
     """How many voxels are how bright.
 
     Args:
         bins: (N, channels, P) in which bin each of P voxels lies.
-        rows: (N, 1, P) integer, in which of several histograms it is counted.
+        rows: (n, 1, P) integer, in which of several histograms it is counted.
         number: of them.
         voxels: which are counted.
+        image: (n,) in which of the N images each of the n looks; None: one in each.
 
     Returns:
-        (N, channels, number, BINS) float32.
+        (n, channels, number, BINS) float32.
     """
-    size, channels, _ = bins.shape
-    image = torch.arange(size, device=bins.device).view(size, 1, 1).expand_as(rows)
-    of_image, row, value = (voxels.of(each) for each in (image, rows, bins))
+    size, channels = len(rows), bins.shape[1]
+    which = torch.arange(size, device=bins.device).view(size, 1, 1).expand_as(rows)
+    which, row, value = voxels.of(which), voxels.of(rows), voxels.of(bins, image)
     channel = torch.arange(channels, device=bins.device).view(channels, *[1] * (value.ndim - 2))
-    slot = ((of_image * channels + channel) * number + row) * BINS + value
+    slot = ((which * channels + channel) * number + row) * BINS + value
     counts = torch.zeros(size * channels * number * BINS, device=bins.device)
     counts.scatter_add_(0, slot.flatten(), torch.ones_like(counts[:1]).expand(slot.numel()))
     return counts.view(size, channels, number, BINS)

@@ -59,14 +59,13 @@ def moved_borders(
     """
     mine, image = labels[asked], asked % len(scribbles)
     bits = bits_around(mine, space.num_labels, reach.near)
-    thin = None
-    if weights.thin:
-        thin = find_thin(mine, scribbles[image], strokes.of(image), space.num_labels, reach)
     voxels = Voxels.where(has_several(bits))
+    box, within = voxels.cropped(mine.shape[1:], reach.around)  # so that less is looked up
     near = unpacked(voxels.of(bits), space.num_labels)
-    fits = _mean_log_density(strokes, voxels, image, reach) * weights.density
+    fits = within.of(mean_around(strokes.log_density(box), reach.around), image) * weights.density
+    thin = find_thin(mine, scribbles, strokes, space.num_labels, reach, image, box) if weights.thin else None
     if thin is not None:
-        here = thin._replace(odds=voxels.of(thin.odds), shares=voxels.of_images(thin.shares))
+        here = thin._replace(odds=within.of(thin.odds), shares=within.of_images(thin.shares))
         fits = with_thin_structures(fits, near, here, weights.thin)
     start = margins(strokes.overlap, weights.margin)
     fits = fits - voxels.rows_of(start[image], mine)
@@ -75,9 +74,3 @@ def moved_borders(
     predicted = torch.where(of_second.view(-1, *[1] * (first.ndim - 1)), second, first)
     changed = space.with_evidence(predicted, fits, near)
     return labels.index_copy(0, asked, voxels.put(space.labels_of_logits(changed), mine))
-
-
-def _mean_log_density(strokes: StrokeAppearance, voxels: Voxels, image: Tensor, reach: Reach) -> Tensor:
-    """(M, C) of voxels, or (n, C, *grid) of all: over what is around each, of n images by their numbers."""
-    box, within = voxels.cropped(strokes.bins.shape[2:], reach.around)  # so that less is looked up
-    return within.of(mean_around(strokes.log_density(box), reach.around), image)

@@ -76,6 +76,8 @@ def odds_of_belonging(
     num_labels: int,
     rim: Sequence[int],
     classes: Sequence[int] | None = None,
+    image: Tensor | None = None,
+    box: Sequence[slice] = (),
 ) -> Tensor:
     """Logarithm of the odds that a voxel in or around a predicted structure belongs to it, by its grey value.
 
@@ -83,39 +85,50 @@ def odds_of_belonging(
     which they have met most, is the probability. Several channels count as independent.
 
     Args:
-        labels: (N, *grid) as predicted.
+        labels: (n, *grid) as predicted.
         scribbles: (N, *grid) classes of the strokes, any other value elsewhere.
         strokes: of the same images.
         num_labels: classes C.
         rim: radius along each axis of what is counted around a structure.
         classes: K of the classes, in ascending order; None: all.
+        image: (n,) of which image each prediction is; None: one of each.
+        box: of the grid, in which the odds are wanted.
 
     Returns:
-        (N, K, *grid) from ``LEAST_ODDS`` to ``MOST_ODDS``.
+        (n, K, *grid of the box) from ``LEAST_ODDS`` to ``MOST_ODDS``.
     """
-    channels, bins = strokes.bins.shape[1], strokes.bins.flatten(2)
+    image = torch.arange(len(scribbles), device=labels.device) if image is None else image
     classes = range(num_labels) if classes is None else classes
-    met = torch.stack([strokes.counts[:, :, c] for c in classes], 2)  # a list of them would be copied to the device
-    there = smoothed(_voxels_around(labels, scribbles, bins, num_labels, rim, classes).to(met.dtype))
+    counts = strokes.counts[image]
+    met = torch.stack([counts[:, :, c] for c in classes], 2)  # a list of them would be copied to the device
+    around = bits_around(labels, num_labels, rim) | bits_of(scribbles[image], num_labels)
+    there = smoothed(_voxels_around(around, strokes.bins.flatten(2), num_labels, classes, image).to(met.dtype))
     share = met / there.clamp(min=1e-6)
     common = there >= COMMON * there.amax(3, keepdim=True)
     most = torch.where(common, share, 0.0).amax(3, keepdim=True).clamp(min=1e-6)
     log_share = (share / most).clamp(1e-6, 1).log()
-    index = bins[:, :, None].expand(-1, -1, log_share.shape[2], -1)
-    single = channels == 1  # then odds of 128 grey values instead of all voxels
+    in_box: tuple = (..., *box)
+    bins = strokes.bins[in_box]
+    index = bins.flatten(2)[image][:, :, None].expand(-1, -1, log_share.shape[2], -1)
+    single = bins.shape[1] == 1  # then odds of 128 grey values instead of all voxels
     odds = _odds(log_share).gather(3, index)[:, 0] if single else _odds(log_share.gather(3, index).sum(1))
-    return odds.view(*odds.shape[:2], *labels.shape[1:])
+    return odds.view(*odds.shape[:2], *bins.shape[2:])
 
 
 def _odds(log_probability: Tensor) -> Tensor:
     return log_probability.exp().logit(eps=1e-6).clamp(LEAST_ODDS, MOST_ODDS)
 
 
-def _voxels_around(
-    labels: Tensor, scribbles: Tensor, bins: Tensor, num_labels: int, rim: Sequence[int], classes: Sequence[int]
-) -> Tensor:
-    """(N, channels, K, BINS) how many voxels in, around and on the strokes of K predicted structures are how bright."""
-    around = bits_around(labels, num_labels, rim) | bits_of(scribbles, num_labels)
+def _voxels_around(around: Tensor, bins: Tensor, num_labels: int, classes: Sequence[int], image: Tensor) -> Tensor:
+    """(n, channels, K, BINS) how many of the voxels in, around and on the strokes of K structures are how bright.
+
+    Args:
+        around: (n, groups, *grid) uint8, a bit for each class of which they are.
+        bins: (N, channels, voxels) of the images.
+        num_labels: classes C.
+        classes: the K.
+        image: (n,) the image of each.
+    """
     counts = []
     for first, bits in zip(range(0, num_labels, 8), around.split(1, 1), strict=True):
         asked = [c - first for c in classes if first <= c < first + 8]
@@ -123,22 +136,22 @@ def _voxels_around(
             continue
         combinations = 2 ** min(8, num_labels - first)
         near = Voxels.where((bits[:, 0] & sum(1 << bit for bit in asked)).bool())
-        table = histograms(bins, bits.flatten(2), combinations, near)
-        numbers = torch.arange(combinations, device=labels.device)
+        table = histograms(bins, bits.flatten(2), combinations, near, image)
+        numbers = torch.arange(combinations, device=bins.device)
         holds = torch.stack([(numbers >> bit) & 1 for bit in asked])
         counts.append(holds.to(table.dtype) @ table)
     return torch.cat(counts, 2)
 
 
 class Thin(NamedTuple):
-    """What is known of K thin structures in N images.
+    """What is known of K thin structures in N predictions.
 
     Attributes:
         classes: their labels, in ascending order.
         shares: (N, K, C) from 0 to 1; how much their odds count where each meets each of all classes: as far as the
             one is thin and the other is not, and their strokes look different. Where they look alike, even the grey
             value that strokes meet most often is not the structure's alone, as the odds take it to be.
-        odds: (N, K, *grid) logarithm of the odds that a voxel belongs to each.
+        odds: (N, K, *grid) logarithm of the odds that a voxel, of all or of a box of them, belongs to each.
     """
 
     classes: Sequence[int]
@@ -147,21 +160,30 @@ class Thin(NamedTuple):
 
 
 def find_thin(
-    labels: Tensor, scribbles: Tensor, strokes: StrokeAppearance, num_labels: int, reach: Reach
+    labels: Tensor,
+    scribbles: Tensor,
+    strokes: StrokeAppearance,
+    num_labels: int,
+    reach: Reach,
+    image: Tensor | None = None,
+    box: Sequence[slice] = (),
 ) -> Thin | None:
     """What is known of the thin structures of a prediction.
 
     Args:
-        labels: (N, *grid) as predicted.
+        labels: (n, *grid) as predicted.
         scribbles: (N, *grid) classes of the strokes, any other value elsewhere.
         strokes: of the same images.
         num_labels: classes C.
         reach: how far to look.
+        image: (n,) of which image each prediction is; None: one of each.
+        box: of the grid, in which the odds are wanted.
 
     Returns:
         Where the values may be looked at, of those alone that may meet a wide one, or None if there is none; else of
         all classes.
     """
+    image = torch.arange(len(scribbles), device=labels.device) if image is None else image
     thin = thinness(labels, num_labels, reach.edge)
     classes = list(range(num_labels))
     if is_at_hand(thin):
@@ -170,11 +192,11 @@ def find_thin(
     if not classes:
         return None
     with torch.autocast(labels.device.type, enabled=False):
-        odds = odds_of_belonging(labels, scribbles, strokes, num_labels, reach.rim, classes)
+        odds = odds_of_belonging(labels, scribbles, strokes, num_labels, reach.rim, classes, image, box)
         odds = mean_around(odds, reach.around)
-    thin = thin.to(strokes.overlap.dtype)
-    shares = torch.stack([thin[c] * (1 - thin) * (1 - strokes.overlap[:, c]).clamp(min=0) for c in classes], 1)
-    drawn = torch.stack([strokes.voxels[:, c] >= FEWEST_STROKES for c in classes], 1)
+    thin, alike = thin.to(strokes.overlap.dtype), strokes.overlap[image]
+    shares = torch.stack([thin[c] * (1 - thin) * (1 - alike[:, c]).clamp(min=0) for c in classes], 1)
+    drawn = torch.stack([strokes.voxels[image, c] >= FEWEST_STROKES for c in classes], 1)
     return Thin(classes, shares * drawn[:, :, None], odds)
 
 
