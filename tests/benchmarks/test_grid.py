@@ -42,7 +42,15 @@ def test_the_grids_shipped_are_valid(name, steps, judged):
     ("name", "rows"),
     [
         ("hippocampus", ("stock nnU-Net", "stock without mirroring", "PCLMix default")),
-        ("hippocampus_patch", ("patches around labelled voxels", "PCLMix default")),
+        (
+            "hippocampus_patch",
+            (
+                "patches around labelled voxels",
+                "PCLMix default",
+                "mirroring",
+                "mirrored patches around labelled voxels",
+            ),
+        ),
     ],
 )
 def test_the_grids_of_the_hippocampus_are_valid(name, rows):
