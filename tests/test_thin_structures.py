@@ -82,6 +82,31 @@ def test_odds_equal_the_plain_loops(grid, channels, num_labels, share):
     assert found.numpy() == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("image", [[1, 0, 1], [1]])
+def test_predictions_of_some_images_are_judged_by_their_own_strokes(monkeypatch, channels, image):
+    """As if there were these images alone; and in a box of the grid, but for what lies around its faces."""
+    images, _, scribbles = _sample((12, 13), 4, channels)
+    scribbles[1][scribbles[1] == 2] = IGNORE  # an image without strokes of one class
+    monkeypatch.setattr(thin_structures, "NOT_THIN", 0.2)
+    monkeypatch.setattr(thin_structures, "THIN", 1.5)  # all of them in part, so that all may meet
+    reach, numbers = Reach(*[[1, 1]] * 4), torch.tensor(image)
+    predicted = torch.from_numpy(np.random.default_rng(3).integers(0, 4, (len(image), 12, 13)))
+    alone = stroke_appearance(images[numbers], scribbles[numbers], 4, IGNORE)
+    expected = find_thin(predicted, scribbles[numbers], alone, 4, reach)
+    strokes = stroke_appearance(images, scribbles, 4, IGNORE)
+    found = find_thin(predicted, scribbles, strokes, 4, reach, numbers)
+    assert found.classes == expected.classes
+    for name in ("shares", "odds"):
+        assert getattr(found, name).numpy() == pytest.approx(getattr(expected, name).numpy(), abs=1e-9), name
+    assert len(image) == 1 or not torch.allclose(expected.shares[0], expected.shares[1])
+    box = slice(2, 9), slice(4, 13)
+    inside = find_thin(predicted, scribbles, strokes, 4, reach, numbers, box).odds
+    assert inside.shape == (len(image), len(found.classes), 7, 9)
+    whole = found.odds[(..., *box)][..., 1:-1, 1:]
+    assert inside[..., 1:-1, 1:].numpy() == pytest.approx(whole.numpy(), abs=1e-9)
+
+
 @pytest.mark.parametrize("grid", [(6, 7), (2, 5, 4)])
 def test_evidence_equals_the_plain_loops(grid):
     num_labels = 4
