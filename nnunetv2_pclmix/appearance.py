@@ -8,15 +8,13 @@ better: near a border of the prediction, a voxel is given to the structure whose
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
-from operator import add
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from nnunetv2_pclmix.precision import at_least_float32
-from nnunetv2_pclmix.voxels import Voxels
+from nnunetv2_pclmix.voxels import Voxels, look_up
 
 BINS = 128
 RANGE = 4.0  # of the histograms, to both sides, in standard deviations of the strokes' grey values
@@ -45,16 +43,17 @@ class StrokeAppearance(NamedTuple):
     counts: Tensor
     voxels: Tensor
 
+    def bins_in(self, box: Sequence[slice]) -> Tensor:
+        """``bins`` of the voxels in a box of the grid; without slices of all."""
+        in_box: tuple = (..., *box)
+        return self.bins[in_box]
+
     def log_density(self, box: Sequence[slice] = ()) -> Tensor:
         """(N, C, *grid) how usual the grey value of each voxel is, or of those in a box of the grid.
 
         Several channels count as independent.
         """
-        in_box: tuple = (..., *box)
-        bins = self.bins[in_box]
-        channels = zip(self.log_densities.unbind(1), bins.flatten(2).unbind(1), strict=True)
-        of_voxels = reduce(add, (_look_up(table, numbers) for table, numbers in channels))
-        return of_voxels.view(*of_voxels.shape[:2], *bins.shape[2:])
+        return look_up(self.log_densities, self.bins_in(box))
 
 
 def stroke_appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label: int) -> StrokeAppearance:
@@ -96,11 +95,6 @@ def _appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label
     overlap = (root @ root.mT).prod(1)
     bins = bins.view(size, channels, *grid)
     return StrokeAppearance(density.log(), overlap, bins, smooth, counts[:, 0].sum(2))
-
-
-def _look_up(table: Tensor, bins: Tensor) -> Tensor:
-    """(N, C, BINS), (N, voxels) -> (N, C, voxels)."""
-    return table.gather(2, bins[:, None].expand(-1, table.shape[1], -1))
 
 
 def histograms(bins: Tensor, rows: Tensor, number: int, voxels: Voxels, image: Tensor | None = None) -> Tensor:

@@ -26,6 +26,7 @@ from nnunetv2_pclmix.schedule import entropy_threshold
 from nnunetv2_pclmix.step_data import Drawn, PatchResult, PseudoLabels, StepResult, TwinResult
 from nnunetv2_pclmix.terms import OF_PATCHES, OF_TWINS, TERMS, term_weights
 from nnunetv2_pclmix.thin_structures import EDGE, RIM, Reach
+from nnunetv2_pclmix.voxels import Voxels
 
 
 def _weighted(values: Mapping[str, Tensor], names: Sequence[str], weights: Tensor) -> Tensor:
@@ -457,9 +458,9 @@ class PCLMixObjective:
                 max_anchors=self.config.contrast_anchors,
             )
             vectors, valid = class_means(embedding.detach(), labels, self.space.num_labels)
-        image, place = anchors.voxels // labels.shape[1], anchors.voxels % labels.shape[1]
+        chosen = Voxels(anchors.voxels // labels.shape[1], anchors.voxels % labels.shape[1])
         loss = info_nce(
-            F.normalize(embedding[image, :, place], dim=1),
+            F.normalize(chosen.of(embedding), dim=1),
             anchors.labels,
             anchors.valid,
             self.queue.features,

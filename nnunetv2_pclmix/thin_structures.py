@@ -22,7 +22,7 @@ from nnunetv2_pclmix.appearance import StrokeAppearance, histograms, smoothed
 from nnunetv2_pclmix.at_hand import is_at_hand
 from nnunetv2_pclmix.neighbourhood import bits_around, bits_of, has_several, mean_around
 from nnunetv2_pclmix.pseudo_label import voxels_per_class
-from nnunetv2_pclmix.voxels import Voxels
+from nnunetv2_pclmix.voxels import Voxels, look_up
 
 EDGE = 3  # voxels from a border within which a stroke still samples what is there
 RIM = 2  # voxels around a predicted structure that are asked whether they belong to it
@@ -107,12 +107,10 @@ def odds_of_belonging(
     common = there >= COMMON * there.amax(3, keepdim=True)
     most = torch.where(common, share, 0.0).amax(3, keepdim=True).clamp(min=1e-6)
     log_share = (share / most).clamp(1e-6, 1).log()
-    in_box: tuple = (..., *box)
-    bins = strokes.bins[in_box]
-    index = bins.flatten(2)[image][:, :, None].expand(-1, -1, log_share.shape[2], -1)
-    single = bins.shape[1] == 1  # then odds of 128 grey values instead of all voxels
-    odds = _odds(log_share).gather(3, index)[:, 0] if single else _odds(log_share.gather(3, index).sum(1))
-    return odds.view(*odds.shape[:2], *bins.shape[2:])
+    bins = strokes.bins_in(box)[image]
+    if bins.shape[1] == 1:  # then odds of 128 grey values instead of all voxels
+        return look_up(_odds(log_share), bins)
+    return _odds(look_up(log_share, bins))
 
 
 def _odds(log_probability: Tensor) -> Tensor:

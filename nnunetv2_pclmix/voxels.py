@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 import torch
@@ -11,6 +13,21 @@ from torch import Tensor
 from nnunetv2_pclmix.at_hand import is_at_hand
 
 MOST_BY_NUMBER = 0.25  # of all voxels; picking more of them takes longer than computing all
+
+
+def look_up(tables: Tensor, rows: Tensor) -> Tensor:
+    """What the tables of the images hold for each voxel, summed over the channels.
+
+    Args:
+        tables: (N, channels, C, R).
+        rows: (N, channels, *grid) integer, below R.
+
+    Returns:
+        (N, C, *grid).
+    """
+    channels = zip(tables.unbind(1), rows.flatten(2).long().unbind(1), strict=True)
+    found = reduce(add, (table.gather(2, row[:, None].expand(-1, table.shape[1], -1)) for table, row in channels))
+    return found.view(*found.shape[:2], *rows.shape[2:])
 
 
 class Voxels(NamedTuple):
@@ -57,11 +74,9 @@ class Voxels(NamedTuple):
         Returns:
             (M, C); or (N, C, *grid).
         """
-        of_voxels = rows.flatten(1)
-        if self.image is not None:
-            return tables[self.image, of_voxels[self.image, self.place].int()]
-        index = of_voxels.long()[:, None].expand(-1, tables.shape[2], -1)
-        return tables.mT.gather(2, index).view(len(rows), -1, *rows.shape[1:])
+        if self.image is None:
+            return look_up(tables.mT[:, None], rows[:, None])
+        return tables[self.image, rows.flatten(1)[self.image, self.place].int()]
 
     def cropped(self, grid: Sequence[int], margin: Sequence[int]) -> tuple[tuple[slice, ...], Voxels]:
         """The smallest box of the grid that holds them and so many voxels around, and the voxels numbered in it."""
