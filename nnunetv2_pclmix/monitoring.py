@@ -14,8 +14,8 @@ def vanished_classes(pseudo_counts: np.ndarray, scribble_counts: np.ndarray) -> 
     scribbled has lost it: the known danger of self-training from scratch.
 
     Args:
-        pseudo_counts: (C,) voxels per class among the pseudo-labels of an epoch.
-        scribble_counts: (C,) voxels per class among the scribbles of the same patches.
+        pseudo_counts: (C,) voxels per class among the pseudo-labels of an image, the mean of an epoch.
+        scribble_counts: (C,) voxels per class among the scribbles of an image, likewise.
 
     Returns:
         The class indices.

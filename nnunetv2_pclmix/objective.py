@@ -21,7 +21,7 @@ from nnunetv2_pclmix.losses.contrast import choose_anchors, class_means, info_nc
 from nnunetv2_pclmix.memory_queue import MemoryQueue
 from nnunetv2_pclmix.network.dual_decoder import DualOutput
 from nnunetv2_pclmix.precision import at_least_float32
-from nnunetv2_pclmix.pseudo_label import contrast_labels, voxels_per_class
+from nnunetv2_pclmix.pseudo_label import contrast_labels, stroke_voxels_per_class, voxels_per_class
 from nnunetv2_pclmix.schedule import entropy_threshold
 from nnunetv2_pclmix.step_data import Drawn, PatchResult, PseudoLabels, StepResult, TwinResult
 from nnunetv2_pclmix.terms import OF_PATCHES, OF_TWINS, TERMS, term_weights
@@ -199,7 +199,7 @@ class PCLMixObjective:
             weights,
             vectors,
             valid,
-            voxels_per_class(scribbles, self.space.num_labels),
+            stroke_voxels_per_class(scribbles, self.space.num_labels, self.space.ignore_label),
         )
 
     def on_twins(self, output: DualOutput, targets: Sequence[Tensor], patches: PatchResult, drawn: Drawn) -> TwinResult:

@@ -36,6 +36,19 @@ def voxels_per_class(labels: Tensor, num_classes: int) -> Tensor:
     return torch.histc(labels.float(), num_classes, min=-0.5, max=num_classes - 0.5)
 
 
+def stroke_voxels_per_class(scribbles: Tensor, num_classes: int, ignore_label: int) -> Tensor:
+    """(C,) voxels per class in strokes: as ``voxels_per_class``, but of images that are not labelled for the most part.
+
+    Args:
+        scribbles: (N, *grid) integer labels, ``ignore_label`` where there is no scribble.
+        num_classes: classes C.
+        ignore_label: value of unlabelled voxels.
+    """
+    dense = 2 * (scribbles != ignore_label).flatten(1).sum(1) > scribbles[0].numel()
+    strokes = scribbles.masked_fill(dense.view(-1, *[1] * (scribbles.ndim - 1)), ignore_label)
+    return voxels_per_class(strokes, num_classes)
+
+
 def entropy(probabilities: Tensor) -> Tensor:
     """Entropy of class probabilities in nats.
 

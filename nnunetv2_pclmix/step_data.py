@@ -66,8 +66,8 @@ class StepResult(NamedTuple):
         terms: (len(TERMS),) unweighted values, detached.
         queue_vectors: (B, C, D) class means for the queue.
         queue_valid: (B, C) bool, which of them exist.
-        pseudo_counts: (C,) voxels of each class among the pseudo-labels.
-        scribble_counts: (C,) voxels of each class among the scribbles.
+        pseudo_counts: (C,) voxels of each class among the pseudo-labels of the K twins.
+        scribble_counts: (C,) voxels of each class among the strokes in the B patches, but for densely labelled ones.
     """
 
     loss: Tensor

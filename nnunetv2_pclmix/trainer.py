@@ -423,13 +423,13 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         outputs = collate_outputs(train_outputs)
         summary = [
             np.nanmean(np.where(np.isfinite(outputs["terms"]), outputs["terms"], np.nan), 0),
-            outputs["pseudo_counts"].sum(0),
-            outputs["scribble_counts"].sum(0),
+            outputs["pseudo_counts"].mean(0) / self.num_twins,
+            outputs["scribble_counts"].mean(0) / self.batch_size,
         ]
         if self.is_ddp:
             gathered: list[Any] = [None] * dist.get_world_size()
             dist.all_gather_object(gathered, summary)
-            summary = [np.mean([s[0] for s in gathered], 0), *(sum(s[k] for s in gathered) for k in (1, 2))]
+            summary = [np.mean(each, 0) for each in zip(*gathered, strict=True)]
         terms, pseudo, scribbles = summary
         weights = term_weights(self.config, self.progress)
         for name, value in zip(TERMS, terms, strict=True):
@@ -445,9 +445,9 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         self.print_to_log_file("PCLMix share of each class: pseudo-labels", monitoring.describe_shares(names, pseudo))
         for c in monitoring.vanished_classes(pseudo, scribbles):
             self.print_to_log_file(
-                f"WARNING: class {names[c]} is scribbled ({scribbles[c]:.0f} voxels this epoch) but is vanishing from "
-                f"the pseudo-labels ({pseudo[c]:.0f} voxels); if this lasts, lower mix_consistency_weight or start the "
-                f"unlabelled terms later (mix_consistency_start) in the plans' pclmix entry"
+                f"WARNING: class {names[c]} is scribbled ({scribbles[c]:.1f} voxels per patch) but is vanishing from "
+                f"the pseudo-labels ({pseudo[c]:.1f} voxels per image); if this lasts, lower mix_consistency_weight or "
+                f"start the unlabelled terms later (mix_consistency_start) in the plans' pclmix entry"
             )
 
     # ---------------------------------------------------------------------------------------------- checkpoints
@@ -507,6 +507,8 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
 
     def _restore_random_streams(self, state: dict[str, Any]) -> None:
         self.rng.bit_generator.state = state["rng"]
+        if self.local_rank != 0:
+            return  # what was saved is the first one's, with which all would draw the same patches
         for name, loader in self._loaders().items():
             if name in state["loader_rng"]:
                 loader.rng.bit_generator.state = state["loader_rng"][name]

@@ -10,6 +10,7 @@ from nnunetv2_pclmix.pseudo_label import (
     contrast_labels,
     entropy,
     largest_binary_entropy,
+    stroke_voxels_per_class,
     voxels_per_class,
 )
 from tests import oracles
@@ -54,3 +55,12 @@ def test_voxels_of_other_values_are_not_counted(monkeypatch, looked_at, dtype):
     labels = torch.tensor([[-1, 0, 1, 1], [3, 4, 255, -1]], dtype=dtype)
     assert voxels_per_class(labels, 4).tolist() == [1, 2, 0, 1]
     assert voxels_per_class(labels[:, :0], 4).tolist() == [0, 0, 0, 0]
+
+
+def test_dense_labels_are_no_strokes():
+    scribbles = torch.full((3, 4, 4), 5)
+    scribbles[0, 0] = torch.tensor([1, 1, 0, 2])
+    scribbles[1, :2] = 3  # just half of it is labelled
+    scribbles[2, :3] = 2
+    assert stroke_voxels_per_class(scribbles, 5, 5).tolist() == [1, 2, 1, 8, 0]
+    assert scribbles[2, 0, 0] == 2

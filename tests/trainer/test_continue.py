@@ -71,6 +71,22 @@ def test_a_training_keeps_the_optimiser_it_began_with(make_trainer):
     assert same.initial_lr == same.lr_scheduler.initial_lr == 0.02
 
 
+def test_other_ranks_keep_streams_of_their_own(make_trainer):
+    """What was saved are the first one's."""
+    trainer = make_trainer()
+    trainer.initialize()
+    file = str(Path(trainer.output_folder) / "checkpoint_latest.pth")
+    trainer.save_checkpoint(file)
+    state = checkpoint.load(file, torch.device("cpu"))
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    for rank, own in ((1, True), (0, False)):
+        trainer.local_rank = rank
+        torch.manual_seed(1)
+        trainer._restore_random_streams(state)
+        assert torch.equal(torch.rand(3), expected) == own
+
+
 def test_different_seeds_differ(make_trainer):
     first, second = (make_trainer(epochs=1, iterations=2, pclmix={"seed": seed}) for seed in (1, 2))
     for trainer in (first, second):

@@ -155,9 +155,13 @@ def test_a_batch_without_any_scribble_gives_finite_losses_and_weights(make_train
 def test_a_vanishing_class_raises_a_warning(make_trainer):
     trainer = make_trainer()
     trainer.initialize()
-    terms, weights = np.ones(len(TERMS)), dict.fromkeys(TERMS, 1.0)
-    trainer._print_epoch(terms, weights, np.array([900.0, 2.0, 50.0, 50.0]), np.array([9.0, 5.0, 5.0, 5.0]))
-    assert "WARNING: class RV is scribbled (5 voxels this epoch) but is vanishing" in Path(trainer.log_file).read_text()
+    pseudo, strokes = np.array([900.0, 2.0, 5.0, 50.0]), np.array([9.0, 9.0, 9.0, 9.0])  # of 3 patches and a twin
+    step = {"loss": np.float32(1), "terms": np.ones(len(TERMS)), "pseudo_counts": pseudo, "scribble_counts": strokes}
+    trainer.on_train_epoch_end([step, step])
+    log = Path(trainer.log_file).read_text()
+    assert "WARNING: class RV is scribbled (3.0 voxels per patch) but is vanishing from" in log
+    assert "pseudo-labels (2.0 voxels per image)" in log
+    assert log.count("is vanishing") == 1
 
 
 def test_a_dataset_without_ignore_label_is_refused_at_once(make_trainer):
