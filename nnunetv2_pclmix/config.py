@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cache
+from typing import Any, Literal, get_args, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class PCLMixConfig:
     # Mirrored images, in training and in prediction, as nnU-Net has them. Where images lie alike, what is left and what
     # is right tells structures apart. published: True
     mirroring: bool = False
-    padding_as_ignore: bool = True  # voxels outside the image are unlabelled instead of background
+    # Voxels outside the image are unlabelled instead of background; so is labelled background where all channels are 0
+    # around what is imaged, which nnU-Net's preprocessing marks alike
+    padding_as_ignore: bool = True
 
     # Networks
     auxiliary_width_ratio: float = 0.5  # width of the Swin decoder over the encoder's; published: 96 at stride 4
@@ -110,6 +113,8 @@ class PCLMixConfig:
     weight_decay: float | None = None  # published: 1e-4
 
     def __post_init__(self) -> None:
+        for name, kinds in _kinds().items():
+            _check_kind(name, getattr(self, name), kinds)
         for name in ("patch_fraction", "auxiliary_width_ratio", "contrast_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"pclmix: expected {name} > 0, got {getattr(self, name)}")
@@ -124,9 +129,31 @@ class PCLMixConfig:
         for name in ("appearance_weight", "appearance_margin", "appearance_radius", "thin_structure_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"pclmix: expected {name} >= 0, got {getattr(self, name)}")
-        for name in ("main_supervision", "auxiliary_supervision"):
-            if getattr(self, name) not in ("dice_ce", "ce"):
-                raise ValueError(f"pclmix: expected {name} dice_ce or ce, got {getattr(self, name)!r}")
+
+
+@cache
+def _kinds() -> dict[str, tuple[Any, ...]]:
+    """What each hyper-parameter may be: types, None, or the words to choose from."""
+    hints = get_type_hints(PCLMixConfig)
+    alone = {name: hint for name, hint in hints.items() if isinstance(hint, type)}
+    return {name: (alone[name],) if name in alone else get_args(hint) for name, hint in hints.items()}
+
+
+def _check_kind(name: str, value: Any, kinds: tuple[Any, ...]) -> None:
+    """Refuse, say, the text "False", which would count as true.
+
+    Raises:
+        ValueError: the value is of another kind than expected.
+    """
+    types = [kind for kind in kinds if isinstance(kind, type)]
+    if float in types:
+        types.append(int)  # whole numbers are numbers
+    if isinstance(value, bool):  # which Python takes for a number, too
+        types = [kind for kind in types if kind is bool]
+    if not (isinstance(value, tuple(types)) or value in kinds):
+        words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
+        expected = " or ".join(words.get(kind, str(kind)) for kind in kinds)
+        raise ValueError(f"pclmix: expected {name} {expected}, got {value!r}")
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -29,7 +29,14 @@ def test_the_configuration_wins_over_the_plans_and_both_over_the_preset():
         ({"box_fraction": 1.5}, r"expected box_fraction in \[0, 1\], got 1.5"),
         ({"patch_fraction": 0}, "expected patch_fraction > 0"),
         ({"appearance_radius": -1}, "expected appearance_radius >= 0, got -1"),
-        ({"main_supervision": "dice"}, "expected main_supervision"),
+        ({"main_supervision": "dice"}, "expected main_supervision dice_ce or ce, got 'dice'"),
+        ({"closed_world": "False"}, "expected closed_world true or false, got 'False'"),
+        ({"mirroring": 0}, "expected mirroring true or false, got 0"),
+        ({"two_passes": "no"}, "expected two_passes true or false or null, got 'no'"),
+        ({"momentum": "none"}, "expected momentum a number or null, got 'none'"),
+        ({"box_fraction": True}, "expected box_fraction a number, got True"),
+        ({"queue_length": 1.5}, "expected queue_length a whole number, got 1.5"),
+        ({"contrast_weight": None}, "expected contrast_weight a number, got None"),
     ],
 )
 def test_mistakes_are_named(overrides, message):
@@ -42,3 +49,8 @@ def test_frozen_and_presets_name_real_fields():
         PCLMixConfig().seed = 1
     names = {field.name for field in dataclasses.fields(PCLMixConfig)}
     assert all(set(preset) <= names for preset in PRESETS.values())
+
+
+def test_whole_numbers_are_numbers_and_null_is_for_what_may_be_left_open():
+    config = config_from_plans({"pclmix": {"contrast_weight": 0, "momentum": None, "seed": 3, "two_passes": False}}, {})
+    assert (config.contrast_weight, config.momentum, config.seed, config.two_passes) == (0, None, 3, False)
