@@ -128,18 +128,22 @@ class PCLMixDataLoader(nnUNetDataLoader):
         batch["target"] = [with_twins(t) for t in target] if isinstance(target, list) else with_twins(target)
         batch["mix_partners"], batch["mix_boxes"] = mix.partners, mix.boxes
         batch["annotated"] = torch.tensor(self._annotated)
-        batch["present"] = torch.tensor(self._present) | self._densely_labelled(batch["target"])[:, None]
+        full = batch["target"][0] if isinstance(target, list) else batch["target"]
+        self._look_at(full[: len(self._present)].numpy())
+        batch["present"] = torch.tensor(self._present)
         batch["outside"] = torch.tensor(self._outside)
         return batch
 
-    def _densely_labelled(self, target: Tensor | list[Tensor]) -> Tensor:
-        """(B,) bool; whether most of a patch is labelled, so that nothing has to be concluded from strokes.
+    def _look_at(self, patches: np.ndarray) -> None:
+        """Take for present what the patches themselves show, too, and all structures where most of one is labelled.
 
-        nnU-Net lists only a sample of the voxels of large structures, which may pass over a slice of a dense label.
+        nnU-Net lists only a sample of the labelled voxels of large structures, which may pass over a whole slice.
         """
-        full = target[0] if isinstance(target, list) else target
-        known = (full[: len(self._annotated)] != self.label_manager.ignore_label).numpy()
-        return torch.tensor([2 * np.count_nonzero(patch) > patch.size for patch in known])  # torch takes twice as long
+        for patch, present in zip(patches, self._present, strict=True):
+            dense = 2 * np.count_nonzero(patch != self.label_manager.ignore_label) > patch.size
+            for number, structure in enumerate(self._structures):
+                labels = structure if isinstance(structure, tuple) else (structure,)
+                present[number] = present[number] or dense or any(bool((patch == label).any()) for label in labels)
 
 
 def structures_of_labels(label_manager: LabelManager) -> list[int | tuple[int, ...]]:

@@ -182,9 +182,21 @@ def test_structures_of_a_batch_are_those_of_its_slices(make_loader):
         assert all(structures[c - 1] for c in seen & {1, 2, 3})
 
 
+def test_a_stroke_in_the_patch_counts_though_nnunet_lists_none(make_loader):
+    """As it may be in one of many slices, because nnU-Net lists a sample of a large structure's voxels."""
+    loader = make_loader()
+    locations = {1: [], 2: [], 3: np.array([[0, 0, 5, 5]]), loader.annotated_classes_key: np.array([[0, 1, 20, 20]])}
+    assert _noted(loader, locations, (1, 0, 0))[1] == [False, False, False]
+    patch = np.full((1, 1, 8, 8), 4)
+    patch[0, 0, 2, 3] = 2
+    loader._look_at(patch)
+    assert loader._present == [[False, True, False]]
+
+
 def test_nothing_is_concluded_of_dense_patches(make_loader):
     loader = make_loader()
-    loader._annotated = [True, True]
-    sparse, dense = torch.full((1, 8, 8), 4), torch.zeros(1, 8, 8)
+    loader._present = [[False, False, True], [False, False, False]]
+    sparse, dense = np.full((1, 8, 8), 4), np.zeros((1, 8, 8))
     sparse[0, 0, :3] = 1
-    assert loader._densely_labelled(torch.stack([sparse, dense])).tolist() == [False, True]
+    loader._look_at(np.stack([sparse, dense]))
+    assert loader._present == [[True, False, True], [True] * 3]
