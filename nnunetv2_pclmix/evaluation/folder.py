@@ -26,6 +26,7 @@ def evaluate_folder(
     ignore_label: int | None = None,
     progress: bool = True,
     require_all: bool = False,
+    require_references: bool = True,
 ) -> DenseEvaluation:
     """Compute Dice and HD95 of every structure in every predicted case.
 
@@ -43,6 +44,7 @@ def evaluate_folder(
             has the same effect.
         progress: show a progress bar.
         require_all: insist on a prediction for every reference.
+        require_references: insist on a reference for every prediction; otherwise those without are left out.
 
     Returns:
         The scores, with cases in order of their names.
@@ -53,8 +55,8 @@ def evaluate_folder(
     structures, ignore_label = structures_of(labels, ignore_label)
     predicted = _files_by_case(predictions, file_ending, "predictions")
     dense = _files_by_case(references, file_ending, "references")
-    lonely = sorted(predicted.keys() - dense.keys())
-    if lonely:
+    lonely = tuple(sorted(predicted.keys() - dense.keys()))
+    if lonely and (require_references or len(lonely) == len(predicted)):
         raise UserError(f"{predicted[lonely[0]]} has no reference {references / (lonely[0] + file_ending)}")
     unpredicted = tuple(sorted(dense.keys() - predicted.keys()))
     if require_all and unpredicted:
@@ -62,10 +64,11 @@ def evaluate_folder(
             f"{len(unpredicted)} of {len(dense)} references have no prediction in {predictions}, "
             f"{unpredicted[0]} to begin with (--allow-missing judges the others)"
         )
-    jobs: list[Job] = [(name, predicted[name], dense[name], structures, ignore_label) for name in sorted(predicted)]
+    judged = sorted(predicted.keys() & dense.keys())
+    jobs: list[Job] = [(name, predicted[name], dense[name], structures, ignore_label) for name in judged]
     done = tqdm(_judge_all(jobs, num_processes), total=len(jobs), desc="evaluating", unit="case", disable=not progress)
     cases = sorted(done, key=lambda case: case.name)
-    return DenseEvaluation(tuple(cases), tuple(structures), unpredicted)
+    return DenseEvaluation(tuple(cases), tuple(structures), unpredicted, lonely)
 
 
 def structures_of(

@@ -41,11 +41,13 @@ class DenseEvaluation:
         cases: scores case by case, in order of their names.
         structures: names of the structures judged.
         unpredicted: names of references that have no prediction and were not judged.
+        unreferenced: names of predictions that have no reference and were not judged.
     """
 
     cases: tuple[CaseScores, ...]
     structures: tuple[str, ...]
     unpredicted: tuple[str, ...] = field(default=())
+    unreferenced: tuple[str, ...] = field(default=())
 
     def values(self, metric: str, structure: str) -> list[float]:
         """One metric of one structure in every case, NaN where it is in neither volume."""
@@ -92,6 +94,8 @@ class DenseEvaluation:
             lines.append(f"{sum(ignored)} voxels in {len(ignored)} cases bear the ignore label and were not judged.")
         if self.unpredicted:
             lines.append(f"{len(self.unpredicted)} references have no prediction and were not judged.")
+        if self.unreferenced:
+            lines.append(f"{len(self.unreferenced)} predictions have no reference and were not judged.")
         return lines
 
     def table(self) -> str:
@@ -120,6 +124,7 @@ class DenseEvaluation:
                     case.name: {name: asdict(scores) for name, scores in case.structures.items()} for case in self.cases
                 },
                 "unpredicted": list(self.unpredicted),
+                "unreferenced": list(self.unreferenced),
                 "notes": self.notes(),
             }
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ ORIGIN_TOLERANCE = 0.1
 
 DIRECTION_TOLERANCE = 1e-3
 """Difference of two direction cosines that is still rounding."""
+
+TIFF = (".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ def read_labels(path: Path) -> LabelVolume:
     """Read a label file with SimpleITK.
 
     Args:
-        path: an image file of one channel.
+        path: an image file of one channel. The spacing of a TIFF is that of nnU-Net's JSON file beside it, if there is
+            one; without, as nnU-Net has it, 1.
 
     Returns:
         Its labels, rounded to integers, and its geometry.
@@ -70,7 +75,22 @@ def read_labels(path: Path) -> LabelVolume:
         if not np.array_equal(rounded, array):
             raise UserError(f"{path} holds values that are no whole numbers, so it is no label file")
         array = rounded.astype(np.int64)
-    return LabelVolume(path, array, tuple(image.GetSpacing()[::-1]), tuple(image.GetOrigin()), image.GetDirection())
+    spacing = _spacing_of_tiff(path, array.ndim) if path.suffix.lower() in TIFF else image.GetSpacing()[::-1]
+    return LabelVolume(path, array, tuple(spacing), tuple(image.GetOrigin()), image.GetDirection())
+
+
+def _spacing_of_tiff(path: Path, axes: int) -> Sequence[float]:
+    """What ``Tiff3DIO`` writes beside a file; what a TIFF itself says is of printing."""
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return (1.0,) * axes
+    try:
+        spacing = [float(s) for s in json.loads(beside.read_text(encoding="utf-8"))["spacing"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f'{beside} does not hold the spacing of {path.name} ({{"spacing": [...]}})') from error
+    if len(spacing) != axes or min(spacing) <= 0:
+        raise UserError(f"{beside}: expected {axes} positive values as spacing, got {spacing}")
+    return spacing
 
 
 def check_same_geometry(prediction: LabelVolume, reference: LabelVolume) -> None:
@@ -94,7 +114,9 @@ def check_same_geometry(prediction: LabelVolume, reference: LabelVolume) -> None
 def _raise_mismatch(
     what: str, prediction: LabelVolume, reference: LabelVolume, got: tuple[float, ...], expected: tuple[float, ...]
 ) -> None:
+    is_tiff = what == "spacing" and {prediction.path.suffix.lower(), reference.path.suffix.lower()} & set(TIFF)
+    hint = "; a TIFF's is in a .json file of its name beside it, as nnU-Net has it" if is_tiff else ""
     raise UserError(
         f"{prediction.path} and its reference {reference.path} differ in {what}: "
-        f"expected {tuple(round(value, 4) for value in expected)}, got {tuple(round(value, 4) for value in got)}"
+        f"expected {tuple(round(value, 4) for value in expected)}, got {tuple(round(value, 4) for value in got)}{hint}"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
 from nnunetv2_pclmix.evaluation import evaluate_folder
 from scribble_conversion.console import UserError
@@ -130,6 +131,12 @@ def test_missing_files_are_named(tmp_path: Path, cases: dict) -> None:
     (references / "a.nii.gz").unlink()
     with pytest.raises(UserError, match=r"a\.nii\.gz has no reference"):
         evaluate_folder(predictions, references, LABELS, progress=False)
+    result = evaluate_folder(predictions, references, LABELS, progress=False, require_references=False)
+    assert ([case.name for case in result.cases], result.unreferenced) == (["c"], ("a",))
+    assert "1 predictions have no reference" in result.table()
+    (references / "c.nii.gz").unlink()
+    with pytest.raises(UserError, match=r"a\.nii\.gz has no reference"):
+        evaluate_folder(predictions, references, LABELS, progress=False, require_references=False)
     with pytest.raises(UserError, match=r"ends in \.mha"):
         evaluate_folder(predictions, references, LABELS, progress=False, file_ending=".mha")
 
@@ -148,3 +155,30 @@ def test_worker_processes_give_the_same(tmp_path: Path, cases: dict) -> None:
     alone = evaluate_folder(*folders, LABELS, progress=False)
     together = evaluate_folder(*folders, LABELS, progress=False, num_processes=2)
     assert together.to_dict() == alone.to_dict()
+
+
+def test_the_spacing_of_a_tiff_is_in_the_file_beside_it(tmp_path: Path) -> None:
+    """As nnU-Net's ``Tiff3DIO`` reads and writes it."""
+    reference = np.zeros((8, 6, 5), np.uint8)
+    reference[1] = 1
+    prediction = np.roll(reference, 3, 0)
+    for folder, labels in (("p", prediction), ("r", reference)):
+        (tmp_path / folder).mkdir()
+        Tiff3DIO().write_seg(labels, str(tmp_path / folder / "a.tif"), {"spacing": (5.0, 1.0, 1.0)})
+
+    def hd95() -> tuple[float, float]:
+        result = evaluate_folder(tmp_path / "p", tmp_path / "r", {"bone": 1}, file_ending=".tif", progress=False)
+        return result.mean["hd95_mm"], result.mean["hd95_voxels"]
+
+    assert hd95() == (15.0, 3.0)
+    (tmp_path / "p" / "a.json").unlink()
+    with pytest.raises(UserError, match=r"differ in spacing.* \.json file of its name beside it"):
+        hd95()
+    (tmp_path / "r" / "a.json").write_text('{"spacing": [5, 1]}')
+    with pytest.raises(UserError, match="expected 3 positive values as spacing"):
+        hd95()
+    (tmp_path / "r" / "a.json").write_text("5 1 1")
+    with pytest.raises(UserError, match=r"does not hold the spacing of a\.tif"):
+        hd95()
+    (tmp_path / "r" / "a.json").unlink()
+    assert hd95() == (3.0, 3.0)
