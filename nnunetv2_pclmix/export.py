@@ -75,8 +75,10 @@ def run(args: argparse.Namespace) -> int:
             continue
         folds = finished_folds(earlier, args.folds, args.checkpoints)
         exports.append(Export(earlier, target.with_name(f"{args.trainer}__{plans}__{stage}"), folds))
+    cure = "name another folder with -o"
     for export in exports:
-        _check_target(export, overwrite=args.overwrite)
+        _check_target(export, overwrite=args.overwrite, cure=cure)
+        cure = "name a folder with another parent with -o, because earlier stages go beside it by their names"
 
     try:
         _write(exports, args.checkpoints, args.trainer)
@@ -100,7 +102,7 @@ def _previous_stages(source: Path, configuration: str) -> list[str]:
     return stages
 
 
-def _check_target(export: Export, *, overwrite: bool) -> None:
+def _check_target(export: Export, *, overwrite: bool, cure: str) -> None:
     """See that nothing of the user's is lost.
 
     Raises:
@@ -108,15 +110,15 @@ def _check_target(export: Export, *, overwrite: bool) -> None:
     """
     target, source = export.target.resolve(), export.source.resolve()
     if target == source or source in target.parents:
-        raise UserError(f"{export.target} lies in the training itself; name another folder with -o")
+        raise UserError(f"{export.target} lies in the training itself; {cure}")
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if any(target.glob("fold_*/training_log_*.txt")):
-        raise UserError(f"{export.target} is a training, which is never replaced; name another folder with -o")
+        raise UserError(f"{export.target} is a training, which is never replaced; {cure}")
     if not (target / "plans.json").is_file() or not any(target.glob("fold_*")):
-        raise UserError(f"{export.target} exists and is no exported model; name another folder with -o")
+        raise UserError(f"{export.target} exists and is no exported model; {cure}")
     if not overwrite:
-        raise UserError(f"{export.target} exists; add --overwrite to replace it, or name another folder with -o")
+        raise UserError(f"{export.target} exists; add --overwrite to replace it, or {cure}")
 
 
 def _write(exports: Sequence[Export], checkpoints: Sequence[str], trainer: str) -> None:

@@ -171,7 +171,7 @@ def test_folds_checkpoints_and_folder_are_the_users_choice(trained: Path, tmp_pa
     assert both == {f"fold_1/{FINAL}", "fold_1/my.pth"}
 
 
-def test_a_cascade_brings_its_first_stage(trained: Path) -> None:
+def test_a_cascade_brings_its_first_stage(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     first = trained.rename(trained.with_name(f"nnUNetTrainerPCLMix__{PLANS}__first"))
     second = first.with_name(f"nnUNetTrainerPCLMix__{PLANS}__second")
     plans = json.loads((first / "plans.json").read_text())
@@ -191,6 +191,12 @@ def test_a_cascade_brings_its_first_stage(trained: Path) -> None:
     for name in ("first", "second"):
         exported = second.with_name(f"nnUNetTrainer__{PLANS}__{name}")
         assert read_checkpoint(exported)["init_args"]["configuration"] == name
+
+    exported = second.with_name(f"nnUNetTrainer__{PLANS}__first")
+    (exported / "fold_0" / "training_log_2026.txt").touch()  # as if nnU-Net's own first stage was trained there
+    assert main(["export", "--model-folder", str(second), "-o", str(second.with_name("shared"))]) == 1
+    assert "is never replaced; name a folder with another parent with -o" in capsys.readouterr().err
+    assert main(["export", "--model-folder", str(second), "-o", str(tmp_path / "elsewhere" / "shared")]) == 0
 
 
 REFUSALS = {

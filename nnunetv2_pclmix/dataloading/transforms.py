@@ -14,7 +14,8 @@ def outside_becomes_ignore(pipeline: BasicTransform, ignore_label: int | None) -
 
     Stock nnU-Net turns it into background, which with dense labels is harmless. With scribbles it would be the
     largest class of supervised voxels, all of them padding. Differs from nnU-Net, and from the paper, whose slices
-    are resized and never padded.
+    are resized and never padded. Background that is labelled where all channels are 0 around what is imaged becomes
+    ignore, too: nnU-Net's preprocessing leaves nothing that tells it from padding.
 
     Args:
         pipeline: what nnU-Net's ``get_training_transforms`` or ``get_validation_transforms`` returned; changed in
