@@ -257,7 +257,7 @@ def _write_dataset_json(
             "split": Path(options.split).name,
             "test_patients": options.test_patients,
             "dense_labels": "labelsTr_dense" if (folder / "labelsTr_dense").is_dir() else None,
-            "patients": {case.identifier: case.patient for case in training},
+            "patients": {case.identifier: case.patient for case in (*training, *held_out)},
             "supervision": {case.identifier: case.supervision for case in training if case.supervision != "scribble"},
             "cases": {case.identifier: dict(case.facts) for case in (*training, *held_out) if case.facts},
             **({"drawing": dict(source.drawing)} if source.drawing else {}),

@@ -82,6 +82,12 @@ def repair_labels(
     )
 
 
+def unused_value(declared: Mapping[str, Any], values: Collection[int]) -> int:
+    """The lowest integer above all that occur in files or that ``dataset.json`` has a name for."""
+    named = _declared_labels(declared.get("labels"), [])
+    return max(0, *values, *(code for codes in named.values() for code in codes)) + 1
+
+
 def _declared_labels(labels: object, notes: list[str]) -> dict[str, tuple[int, ...]]:
     """The labels of ``dataset.json`` as far as they can be read."""
     if labels is None:

@@ -142,6 +142,8 @@ def random_folds(cases: Sequence[Case]) -> list[Fold]:
 def own_folds(own: Sequence[Mapping[str, Sequence[str]]], cases: Sequence[Case]) -> list[Fold]:
     """The split that came with the source, without the cases that are held out or left out.
 
+    Unlabelled images are not validated with.
+
     Args:
         own: folds of case identifiers.
         cases: the cases to train with.
@@ -151,8 +153,15 @@ def own_folds(own: Sequence[Mapping[str, Sequence[str]]], cases: Sequence[Case])
     """
     if not own:
         raise UserError(f"this source has no split of its own; give {RANDOM} or a JSON file with --split")
-    here = {case.identifier for case in cases}
-    kept = [{side: [name for name in fold[side] if name in here] for side in ("train", "val")} for fold in own]
+    here = {"train": {case.identifier for case in cases}, "val": {case.identifier for case in judged(cases)}}
+    kept = [{side: [name for name in fold[side] if name in here[side]] for side in here} for fold in own]
+    for index, fold in enumerate(kept):
+        for side, names in fold.items():
+            if not names:
+                raise UserError(
+                    f"the source's own split, fold {index}, {side} is empty without those held out or unlabelled; "
+                    f"give {RANDOM} or a JSON file with --split"
+                )
     return _checked_folds(kept, cases, "the source's own split", "the source's own split")
 
 

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from scribble_conversion.console import UserError
 from scribble_conversion.files import is_junk
 from scribble_conversion.planes import noted_axis
+from scribble_conversion.recorded import scribble_notes
 from scribble_conversion.source import IGNORE_NAME, Supervision
 
 DENSE_FOLDER = "labelsTr_dense"
@@ -147,12 +148,6 @@ def names_of(labels: Mapping[str, Iterable[int]]) -> dict[int, str]:
 def image_pattern(ending: str) -> re.Pattern[str]:
     """What an image file is called: the case, the channel, the ending."""
     return re.compile(rf"(?P<case>.+)_(?P<channel>\d{{4}}){re.escape(ending)}", re.DOTALL)
-
-
-def scribble_notes(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What ``nnUNetv2_convert_scribbles`` wrote into ``dataset.json``; empty where it did not write it."""
-    notes = content.get("scribbles")
-    return notes if isinstance(notes, dict) else {}
 
 
 def _find_folder(text: str) -> Path:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from scribble_conversion.checking.case import CaseFacts, CaseJob, Scope, examine_case
 from scribble_conversion.checking.coverage import Scribbled, check_coverage
-from scribble_conversion.checking.dataset import DENSE_FOLDER, RawDataset, scribble_notes
+from scribble_conversion.checking.dataset import DENSE_FOLDER, RawDataset
 from scribble_conversion.checking.declared import check_declared
 from scribble_conversion.checking.duplicates import check_duplicates
 from scribble_conversion.checking.finding import Finding
@@ -20,6 +20,7 @@ from scribble_conversion.checking.unlabelled import check_unlabelled
 from scribble_conversion.checking.volumes import Reader, choose_reader
 from scribble_conversion.checking.widths import check_widths
 from scribble_conversion.parallel import number_of_processes, run_all
+from scribble_conversion.recorded import scribble_notes
 
 Item = TypeVar("Item")
 DEFAULT_PLANS = "nnUNetPlans"

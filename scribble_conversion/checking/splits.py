@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from scribble_conversion.checking.dataset import RawDataset, scribble_notes
+from scribble_conversion.checking.dataset import RawDataset
 from scribble_conversion.checking.finding import Finding, counted
+from scribble_conversion.naming import NUMBERED_PATIENT
+from scribble_conversion.recorded import recorded, recorded_patients
 from scribble_conversion.source import name_some
 from scribble_conversion.target import SPLITS_FILE
 
-_NUMBERED_PATIENT = re.compile(r"(patient\d+)_.+", re.IGNORECASE)
 _CASES_PER_PATIENT = 10
 """More cases with one prefix, on average, and the prefix is hardly a patient."""
 
@@ -54,16 +55,17 @@ def find_patients(dataset: RawDataset, names: Sequence[str]) -> tuple[dict[str, 
         Case to patient as far as ``dataset.json`` or names like ``patient021_frame01`` say so; and as far as it is a
         guess, from what stands before the last underscore.
     """
-    noted = scribble_notes(dataset.content).get("patients")
-    known = {name: str(noted[name]) for name in names if name in noted} if isinstance(noted, dict) else {}
+    known = recorded_patients(dataset.content, names)
     for name in names:
-        match = _NUMBERED_PATIENT.fullmatch(name)
+        match = NUMBERED_PATIENT.fullmatch(name)
         if name not in known and match:
-            known[name] = match[1].lower()
+            known[name] = match["patient"].lower()
     prefixes = {name: name.rpartition("_")[0] for name in names if name not in known}
     groups = {prefix for prefix in prefixes.values() if re.search(r"\d", prefix)}
     plausible = len(groups) > 2 and len(prefixes) <= _CASES_PER_PATIENT * len(groups)
-    return known, {name: prefix for name, prefix in prefixes.items() if plausible and prefix in groups}
+    guessed = {name: prefix for name, prefix in prefixes.items() if plausible and prefix in groups}
+    alone = recorded(dataset.content, "patients").keys() & set(names)  # as their own patients, to judge by nothing else
+    return {**{name: name for name in alone - guessed.keys()}, **known}, guessed
 
 
 def _check_members(place: str, train: Sequence[str], val: Sequence[str], names: set[str]) -> Iterator[Finding]:

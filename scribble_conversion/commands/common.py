@@ -77,7 +77,8 @@ def add_raw_dataset(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="PATTERN",
         help="how the cases are named, so that splits go by patient, e.g. {patient}_{case} (default: "
-        "{patient}_frame{case} if all are named so, else every case is a patient)",
+        "as dataset.json records them, else {patient}_frame{case} or patientN_{case} if all are named so, else every "
+        "case is a patient)",
     )
 
 

@@ -58,7 +58,8 @@ def add_parser(formats: Any) -> None:
         default="",
         metavar="PATTERN",
         help="with --dataset: how the cases are named, so that splits go by patient, e.g. {patient}_{case} (default: "
-        "{patient}_frame{case} if all are named so, else every case is a patient)",
+        "as dataset.json records them, else {patient}_frame{case} or patientN_{case} if all are named so, else every "
+        "case is a patient)",
     )
     parser.add_argument(
         "--label-names",

@@ -36,9 +36,10 @@ def add_parser(formats: Any) -> None:
         help="any two folders of images and scribbles: NIfTI, NRRD, MetaImage, GIPL, PNG, BMP, TIFF",
         description="Convert images and scribbles from any two folders, matched by their names. Patterns have the "
         "fields {case}, {channel} (several files per case) and {patient} (splits keep the cases of a patient together; "
-        "without it every case is a patient). The part of the name from the first to the last of {patient} and {case} "
-        "names the case and has to be the same on both sides. A pattern without an ending fits every known one, a "
-        "pattern with a slash is held against the path below the folder.",
+        "without it every case is a patient, unless all are named like ACDC's, {patient}_frame{case} or "
+        "patientN_{case}). The part of the name from the first to the last of {patient} and {case} names the case and "
+        "has to be the same on both sides. A pattern without an ending fits every known one, a pattern with a slash is "
+        "held against the path below the folder.",
     )
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of the images")
     parser.add_argument("--scribbles", type=Path, required=True, metavar="DIR", help="folder of the scribbles")
@@ -125,5 +126,8 @@ def _source(pairs: Pairs, codes: Codes, channel_names: list[str]) -> Source:
         dense_codes=codes.dense,
         file_ending=pairs.file_ending,
         explicit_codes=codes.explicit,
-        notes=tuple(f"note: {note}" for note in (*pairs.notes, *codes.notes)),
+        notes=(
+            *(f"note: {note}" for note in (*pairs.notes, *codes.notes)),
+            *(f"warning: {files}" for files in pairs.left_out),
+        ),
     )

@@ -12,6 +12,7 @@ from scribble_conversion.commands.help import add_command
 from scribble_conversion.conversion import convert
 from scribble_conversion.readers.raw_source import preprocessed_folder, source_of
 from scribble_conversion.readers.scribblebench import find_raw_dataset
+from scribble_conversion.recorded import as_recorded, recorded
 from scribble_conversion.repair import repair_labels
 from scribble_conversion.scan import integer_values, scan_labels
 from scribble_conversion.splits import RANDOM
@@ -55,5 +56,10 @@ def _run(args: argparse.Namespace) -> None:
     )
     repaired = repair_labels(found.declared, scribbles, dense, args.unlabelled_value)
     source = source_of(found, repaired, "scribblebench", "--data")
-    source = replace(source, notes=source.notes or ("note: nothing had to be repaired",))
+    source = replace(
+        source,
+        cases=as_recorded(found.declared, found.cases),
+        drawing=dict(recorded(found.declared, "drawing")),
+        notes=source.notes or ("note: nothing had to be repaired",),
+    )
     print(summarise(convert(source, options)))

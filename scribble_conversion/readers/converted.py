@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from scribble_conversion.readers.raw_source import declared_ignore, folder_of_dataset, preprocessed_folder, source_of
 from scribble_conversion.readers.scribblebench import find_raw_dataset
+from scribble_conversion.recorded import as_recorded, recorded
 from scribble_conversion.repair import repair_labels
 from scribble_conversion.scan import integer_values, scan_labels
-from scribble_conversion.source import Case, Source
+from scribble_conversion.source import Source
 
 
 def find_converted(given: str, case_pattern: str, unlabelled: int | None, processes: int | None) -> Source:
@@ -18,7 +17,7 @@ def find_converted(given: str, case_pattern: str, unlabelled: int | None, proces
 
     Args:
         given: its folder or id.
-        case_pattern: how the cases are named, to tell the patients; empty where every case is a patient.
+        case_pattern: how the cases are named, to tell the patients; empty for those recorded.
         unlabelled: the value of unlabelled voxels; None for the one that ``dataset.json`` calls so, else the highest.
         processes: how many processes read the labels; None for nnU-Net's default.
 
@@ -37,31 +36,6 @@ def find_converted(given: str, case_pattern: str, unlabelled: int | None, proces
         unlabelled = declared_ignore(found.declared)
     repaired = repair_labels(found.declared, scribbles, dense, unlabelled)
     source = source_of(found, repaired, "shorten", "--dataset")
-    recorded = found.declared.get("scribbles")
-    recorded = recorded if isinstance(recorded, Mapping) else {}
-    drawing = recorded.get("drawing")
-    facts = recorded.get("cases")
     return replace(
-        source,
-        cases=tuple(
-            _with_facts(_supervised(case, recorded.get("supervision")), facts if isinstance(facts, Mapping) else {})
-            for case in found.cases
-        ),
-        drawing=dict(drawing) if isinstance(drawing, Mapping) else {},
+        source, cases=as_recorded(found.declared, found.cases), drawing=dict(recorded(found.declared, "drawing"))
     )
-
-
-def _with_facts(case: Case, facts: Mapping[str, Any]) -> Case:
-    """A case with what is recorded of it."""
-    known = facts.get(case.identifier)
-    return replace(case, facts=dict(known)) if isinstance(known, Mapping) else case
-
-
-def _supervised(case: Case, recorded: Any) -> Case:
-    """A case with its recorded supervision; the dense label it teaches with is its training label."""
-    supervision = recorded.get(case.identifier) if isinstance(recorded, Mapping) and not case.test else None
-    if supervision == "none":
-        return replace(case, supervision="none", scribble=None)
-    if supervision == "dense":
-        return replace(case, supervision="dense", dense=case.dense or case.scribble, scribble=None)
-    return case

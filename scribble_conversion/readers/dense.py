@@ -11,7 +11,7 @@ from scribble_conversion.console import UserError
 from scribble_conversion.readers.nifti import find_pairs, image_folder, scribble_folder
 from scribble_conversion.readers.raw_source import declared_ignore, folder_of_dataset, preprocessed_folder, source_of
 from scribble_conversion.readers.scribblebench import find_raw_dataset
-from scribble_conversion.repair import RepairedLabels, repair_labels
+from scribble_conversion.repair import RepairedLabels, repair_labels, unused_value
 from scribble_conversion.scan import integer_values, scan_labels
 from scribble_conversion.source import Case, Source
 
@@ -24,7 +24,7 @@ def find_dense_dataset(given: str, case_pattern: str, processes: int | None) -> 
     Args:
         given: its folder or id. Dense labels are those of ``labelsTr_dense`` where there is that folder, else those
             of ``labelsTr``.
-        case_pattern: how the cases are named, to tell the patients; empty where every case is a patient.
+        case_pattern: how the cases are named, to tell the patients; empty for those recorded.
         processes: how many processes read the labels; None for nnU-Net's default.
 
     Returns:
@@ -84,7 +84,10 @@ def find_dense_folders(
         scribble_codes=repaired.scribbles,
         dense_codes=repaired.dense,
         file_ending=pairs.file_ending,
-        notes=tuple(f"note: {note}" for note in (*pairs.notes, *repaired.notes)),
+        notes=(
+            *(f"note: {note}" for note in (*pairs.notes, *repaired.notes)),
+            *(f"warning: {files}" for files in pairs.left_out),
+        ),
         scribble_option="--labels",
     )
 
@@ -99,7 +102,7 @@ def _labels(declared: Mapping[str, Any], values: Collection[int]) -> RepairedLab
     if not any(value > 0 for value in values):
         raise UserError("the labels hold nothing but background, so there is nothing to scribble; give dense labels")
     ignored = declared_ignore(declared)
-    return repair_labels(declared, values, values, max(values) + 1 if ignored is None else ignored)
+    return repair_labels(declared, values, values, unused_value(declared, values) if ignored is None else ignored)
 
 
 def _declared(names: Sequence[str], values: Collection[int]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -10,6 +10,7 @@ from typing import NoReturn
 from scribble_conversion.console import UserError
 from scribble_conversion.files import find_files, require_folder
 from scribble_conversion.formats.registry import ENDINGS, common_ending, ending_of
+from scribble_conversion.naming import patients_by_name
 from scribble_conversion.patterns import NUMBERED_CHANNEL, Named, NamePattern, suggest_patterns
 from scribble_conversion.source import Case, name_some
 
@@ -66,13 +67,15 @@ class Pairs:
         cases: ordered by identifier.
         channels: the texts that tell the files of a case apart; a single empty one where patterns have no channel.
         file_ending: of the images when written.
-        notes: the patterns that were chosen, where the user gave none.
+        notes: the patterns that were chosen, where the user gave none, and what else was decided.
+        left_out: files that fit no pattern, by folder; a sentence for each.
     """
 
     cases: tuple[Case, ...]
     channels: tuple[str, ...]
     file_ending: str
     notes: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def image_folder(path: Path, pattern: str = "") -> Folder:
@@ -122,14 +125,39 @@ def find_pairs(
     taken = strokes.keys() | references.keys()
     pictures = _matched(image_pattern, images.path, [file for file in image_files if file not in taken])
     channels = _order_channels({named.channel for named in pictures.values()}, channel_names)
+    notes = [f"{folder.content} were matched as '{pattern.text}'" for folder, pattern in chosen if not folder.pattern]
+    patients = _patients([*pictures.values(), *strokes.values(), *references.values()], notes)
     return Pairs(
-        cases=_cases(pictures, _by_case(strokes, scribbles), _by_case(references, dense), channels, images),
+        cases=_cases(pictures, _by_case(strokes, scribbles), _by_case(references, dense), channels, images, patients),
         channels=channels,
         file_ending=common_ending(pictures),
-        notes=tuple(
-            f"{folder.content} were matched as '{pattern.text}'" for folder, pattern in chosen if not folder.pattern
-        ),
+        notes=tuple(notes),
+        left_out=tuple(_left_out([folder for folder, _ in chosen], taken | pictures.keys())),
     )
+
+
+def _patients(named: Sequence[Named], notes: list[str]) -> dict[str, str]:
+    """Case to patient: as the first pattern with ``{patient}`` tells, else by names of a kind that is known."""
+    told: dict[str, str] = {}
+    for name in named:
+        if name.patient != name.identifier:
+            told.setdefault(name.identifier, name.patient)
+    by_name = patients_by_name({name.identifier for name in named} - told.keys())
+    if by_name is not None:
+        notes.append(by_name[1])
+    return {**(by_name[0] if by_name else {}), **told}
+
+
+def _left_out(folders: Sequence[Folder], taken: Collection[Path]) -> Iterator[str]:
+    """Tell of files that fit no pattern; files in several folders once."""
+    seen = set(taken)
+    for folder in folders:
+        others = [file for file in folder.files() if file not in seen]
+        seen.update(others)
+        if others:
+            names = name_some((file.name for file in others), _EXAMPLES)
+            told = f"{len(others)} files in {folder.path} fit no pattern and were left out ({names})"
+            yield f"{told}; rename them, or give {folder.pattern_option}"
 
 
 def _match_labels(
@@ -185,15 +213,14 @@ def _cases(
     references: Mapping[str, Path],
     channels: Sequence[str],
     images: Folder,
+    patients: Mapping[str, str],
 ) -> tuple[Case, ...]:
     files: dict[str, dict[str, Path]] = {}
-    patients: dict[str, str] = {}
     for file, named in pictures.items():
         of_case = files.setdefault(named.identifier, {})
         if named.channel in of_case:
             _refuse_twice(of_case[named.channel], file, named.identifier, images)
         of_case[named.channel] = file
-        patients[named.identifier] = named.patient
     for identifier, of_case in files.items():
         missing = set(channels) - of_case.keys()
         if missing:

@@ -11,13 +11,13 @@ from typing import Any
 from scribble_conversion.console import UserError
 from scribble_conversion.files import find_files, require_folder
 from scribble_conversion.formats.registry import common_ending, ending_of
+from scribble_conversion.naming import patients_by_name
 from scribble_conversion.patterns import NUMBERED_CHANNEL, NamePattern
+from scribble_conversion.recorded import recorded_patients
 from scribble_conversion.source import Case, name_some
 
 _WITH_CHANNEL = NamePattern.parse("{case}_{channel}", channel=NUMBERED_CHANNEL)
 _BARE = NamePattern.parse("{case}")
-_ACDC_NAMES = "{patient}_frame{case}"
-"""The one way of naming that tells the patient and is recognised without being told."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ def find_raw_dataset(
     Args:
         data: the dataset folder with ``imagesTr`` and ``labelsTr``; ``labelsTr_dense``, ``imagesTs`` and ``labelsTs``
             are optional.
-        case_pattern: how the cases are named, to tell the patients; empty where every case is a patient.
+        case_pattern: how the cases are named, to tell the patients; empty for those that ``dataset.json`` records, or
+            that names of a known kind tell, else every case is a patient.
         preprocessed: ``nnUNet_preprocessed``, where the dataset's ``splits_final.json`` is looked for after ``data``.
         option: the command line option that named the dataset, for messages.
 
@@ -89,7 +90,7 @@ def find_raw_dataset(
     ending = common_ending(path for files in (*training.values(), *held_out.values()) for path in files)
     if declared and declared.get("file_ending") != ending:
         notes.append(f"file_ending was {declared.get('file_ending', 'missing')} and is {ending}")
-    patients = _patients([*training, *held_out, *scribbles], ending, case_pattern, notes)
+    patients = _patients([*training, *held_out, *scribbles], ending, case_pattern, declared, notes)
     cases = [
         Case(
             identifier=identifier,
@@ -182,20 +183,23 @@ def _files(folder: Path) -> list[Path]:
     return [file for file in find_files(folder, depth=0) if ending_of(file.name)] if folder.is_dir() else []
 
 
-def _patients(identifiers: list[str], ending: str, pattern: str, notes: list[str]) -> dict[str, str]:
-    folder = Path()
-    named = {
-        identifier: NamePattern.parse(pattern or _ACDC_NAMES, "--case-pattern").match(Path(identifier + ending), folder)
-        for identifier in identifiers
-    }
-    unnamed = {identifier for identifier, match in named.items() if match is None}
-    if unnamed and pattern:
-        raise UserError(f"the pattern '{pattern}' does not fit {name_some(unnamed)}; correct --case-pattern")
-    if unnamed:
-        return {identifier: identifier for identifier in identifiers}
-    if not pattern:
-        notes.append(f"the patients were told from the cases' names as '{_ACDC_NAMES}'")
-    return {identifier: match.patient for identifier, match in named.items() if match is not None}
+def _patients(
+    identifiers: list[str], ending: str, pattern: str, declared: Mapping[str, Any], notes: list[str]
+) -> dict[str, str]:
+    """Case to patient: by the user's pattern, else as recorded, else by names of a kind that is known."""
+    own = {identifier: identifier for identifier in identifiers}
+    if pattern:
+        parsed = NamePattern.parse(pattern, "--case-pattern")
+        named = {identifier: parsed.match(Path(identifier + ending), Path()) for identifier in identifiers}
+        unnamed = {identifier for identifier, match in named.items() if match is None}
+        if unnamed:
+            raise UserError(f"the pattern '{pattern}' does not fit {name_some(unnamed)}; correct --case-pattern")
+        return {identifier: match.patient for identifier, match in named.items() if match is not None}
+    known = recorded_patients(declared, identifiers)
+    told = patients_by_name(own.keys() - known.keys())
+    if told is not None:
+        notes.append(told[1])
+    return {**own, **(told[0] if told else {}), **known}
 
 
 def _read_splits(data: Path, preprocessed: Path | None) -> tuple[Mapping[str, tuple[str, ...]], ...]:

@@ -250,3 +250,25 @@ def test_bad_labels(acdc: Acdc, tmp_path: Path, kind: str, capsys: pytest.Captur
     assert _generate("--images", images, "--labels", labels) == 1
     assert expected in capsys.readouterr().err
     assert acdc.written() == []
+
+
+def test_classes_that_are_declared_but_do_not_occur_keep_their_numbers(raw: Path, tmp_path: Path) -> None:
+    """As in some cases of a larger dataset."""
+    given = write_raw_dataset(tmp_path / "given")
+    declared = json.loads((given / "dataset.json").read_text())
+    declared["labels"] = {"background": 0, "RV": 1, "MYO": 2, "LV": 3, "scar": 4, "clot": 5}
+    (given / "dataset.json").write_text(json.dumps(declared))
+    assert _generate("--dataset", given) == 0
+    written = json.loads((raw / NAME / "dataset.json").read_text())
+    assert written["labels"] == {**declared["labels"], "ignore": 6}
+    assert set(np.unique(read(raw / NAME / "labelsTr" / "one_01.nii.gz"))) == {0, 1, 2, 3, 6}
+
+
+def test_regions_of_classes_that_do_not_occur(raw: Path, tmp_path: Path) -> None:
+    given = write_raw_dataset(tmp_path / "given")
+    declared = json.loads((given / "dataset.json").read_text())
+    declared["labels"] = {"background": 0, "whole": [1, 2, 3, 4], "core": [2, 3, 4], "inner": [3, 4], "scar": 4}
+    (given / "dataset.json").write_text(json.dumps({**declared, "regions_class_order": [1, 2, 3, 4]}))
+    assert _generate("--dataset", given) == 0
+    written = json.loads((raw / NAME / "dataset.json").read_text())
+    assert (written["labels"], written["regions_class_order"]) == ({**declared["labels"], "ignore": 5}, [1, 2, 3, 4])

@@ -67,7 +67,7 @@ def test_usual_names_need_no_pattern(
     assert description["channel_names"] == {"0": "image"}
 
 
-def test_all_in_one_folder(workplace: Workplace) -> None:
+def test_all_in_one_folder(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
     _fill(workplace, ("a", "b"), image="all/{}.nii.gz", scribble="all/{}_scribble.nii.gz")
     for name in ("a", "b"):
         workplace.volume(f"all/{name}_gt.nii.gz", _labels(9, (0, 1, 2)))
@@ -75,6 +75,7 @@ def test_all_in_one_folder(workplace: Workplace) -> None:
     assert main([*_arguments(workplace), "--images", folder, "--scribbles", folder, "--dense", folder]) == 0
     assert workplace.label("labelsTr_dense/b.nii.gz").max() == 2
     assert workplace.dataset_json()["numTraining"] == 2
+    assert "left out" not in capsys.readouterr().out
 
 
 def test_numbered_channels(workplace: Workplace) -> None:
@@ -115,6 +116,50 @@ def test_patients_stay_together(workplace: Workplace) -> None:
         assert sorted(fold["train"] + fold["val"]) == names
         assert not {name[:4] for name in fold["train"]} & {name[:4] for name in fold["val"]}
     assert sorted(name for fold in folds for name in fold["val"]) == names
+
+
+ACDC_NAMES = [f"patient{patient:03d}_frame{frame:02d}" for patient in range(1, 7) for frame in (1, 12)]
+PHASES = [f"patient{patient:03d}_{phase}" for patient in range(1, 7) for phase in ("ED", "ES")]
+VISITS = [f"anna{patient}_{visit}" for patient in range(1, 7) for visit in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("names", "more", "note"),
+    [
+        (ACDC_NAMES, (), True),
+        (PHASES, (), True),
+        (VISITS, ("--scribble-pattern", "{patient}_{case}_scribble"), False),
+    ],
+)
+def test_patients_are_told_by_names_like_acdcs_and_by_any_pattern(
+    workplace: Workplace,
+    capsys: pytest.CaptureFixture[str],
+    names: list[str],
+    more: tuple[str, ...],
+    note: bool,
+) -> None:
+    _fill(workplace, names)
+    assert main(_arguments(workplace, *more)) == 0
+    told = capsys.readouterr().out
+    assert "12 cases of 6 patients" in told
+    assert ("the patients were told from the cases' names" in told) == note
+    patients = workplace.dataset_json()["scribbles"]["patients"]
+    assert patients == {name: name.rpartition("_")[0] for name in names}
+    for fold in _splits(workplace):
+        assert not {patients[name] for name in fold["train"]} & {patients[name] for name in fold["val"]}
+
+
+def test_files_that_fit_no_pattern_are_told(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    _fill(workplace, ("a_1", "a_2", "b_1"))
+    workplace.volume("images/b-2.nii.gz", np.zeros(SHAPE, np.float32))
+    workplace.volume("scribbles/b-2_scribble.nii.gz", _labels(1, (255, 0, 1, 2)))
+    workplace.volume("scribbles/b_1_scribbles.nii.gz", _labels(1, (255, 0, 1, 2)))
+    patterns = ("--image-pattern", "{patient}_{case}", "--scribble-pattern", "{patient}_{case}_scribble")
+    assert main(_arguments(workplace, *patterns)) == 0
+    told = capsys.readouterr().out
+    assert f"warning: 1 files in {workplace.root / 'images'} fit no pattern and were left out (b-2.nii.gz)" in told
+    assert f"2 files in {workplace.root / 'scribbles'} fit no pattern and were left out (b-2_scr" in told
+    assert "give --scribble-pattern" in told
 
 
 def test_patterns_with_folders(workplace: Workplace) -> None:

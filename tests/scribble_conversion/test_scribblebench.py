@@ -222,6 +222,30 @@ def test_patients_stay_together(
     assert ("the patients were told from the cases' names" in capsys.readouterr().out) == note
 
 
+def test_what_is_recorded_of_the_cases_is_kept(workplace: Workplace) -> None:
+    recorded = {
+        "patients": {"a": "anna", "b": "anna", "c": "c"},
+        "supervision": {"b": "dense", "c": "none"},
+        "cases": {"a": {"phase": "ED"}},
+        "drawing": {"from": "dense labels"},
+    }
+    made = _fill(workplace, {**FINE, "scribbles": recorded})
+    workplace.volume("Dataset201_KiTS/labelsTr/c.nii.gz", np.full(SHAPE, 3, np.uint16))
+    folds = [{"train": ["c"], "val": ["a", "b"]}]
+    split = workplace.root / "mine.json"
+    split.write_text(json.dumps(folds))
+    assert main(_arguments(workplace, "--split", str(split))) == 0
+    written = _written(workplace)["scribbles"]
+    assert written["patients"] == {"a": "anna", "b": "anna", "c": "c", "t": "t"}
+    assert {key: written[key] for key in ("supervision", "cases", "drawing")} == {
+        key: recorded[key] for key in ("supervision", "cases", "drawing")
+    }
+    assert (workplace.label("labelsTr/c.nii.gz") == 3).all()
+    dense = workplace.label("labelsTr/b.nii.gz")
+    assert dense.max() == 2
+    assert np.array_equal(dense[made["b"] != 3], made["b"][made["b"] != 3])
+
+
 def _remove(*names: str):
     def damage(data: Path) -> None:
         for name in names:

@@ -94,6 +94,42 @@ def test_other_peoples_scribbles_by_folder(acdc: Acdc) -> None:
     assert 0 < (kept != IGNORE).sum() < (whole != IGNORE).sum()
 
 
+def test_the_patients_recorded_stay_together(raw: Path, tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    named = ["generate", "--dataset", str(given), "-d", "305", "-np", "1", "--case-pattern", "{patient}_{case}"]
+    assert main(named) == 0
+    patients = {"one_01": "one", "one_02": "one", "two_01": "two", "three_01": "three", "four_01": "four"}
+
+    def scribbles(number: int) -> dict:
+        (folder,) = raw.glob(f"Dataset{number}_*")
+        return json.loads((folder / "dataset.json").read_text())["scribbles"]
+
+    assert scribbles(305)["patients"] == patients  # of the test case, too
+    for number, command in ((306, ["shorten", "--fraction", "0.5"]), (307, ["generate"])):
+        more = ["--dataset", "305", "-d", str(number), "-np", "1", "--split", "random", "--test-patients", "two"]
+        assert main([*command, *more]) == 0
+        assert scribbles(number)["patients"] == patients
+        (folder,) = raw.glob(f"Dataset{number}_*")
+        assert sorted(path.name for path in (folder / "labelsTs").iterdir()) == ["four_01.nii.gz", "two_01.nii.gz"]
+        for fold in json.loads((folder / "splits_final.json").read_text()):
+            assert not {patients[name] for name in fold["train"]} & {patients[name] for name in fold["val"]}
+
+
+def test_more_patients_may_be_unlabelled_than_before(raw: Path) -> None:
+    """Each is to be validated with in some fold of the dataset's own split."""
+    folds = [
+        {"train": ["three_01", "two_01"], "val": ["one_01", "one_02"]},
+        {"train": ["one_01", "one_02", "three_01"], "val": ["two_01"]},
+    ]
+    (raw / CONVERTED / "splits_final.json").write_text(json.dumps(folds))
+    assert _shorten("--fraction", "0.5", "--unlabelled-patients", "one_01") == 0
+    written = raw / NAME
+    supervision = json.loads((written / "dataset.json").read_text())["scribbles"]["supervision"]
+    assert supervision == {"one_01": "none", "three_01": "none", "two_01": "dense"}
+    folds[0]["val"].remove("one_01")
+    assert json.loads((written / "splits_final.json").read_text()) == folds
+
+
 def test_without_a_split_there_is_a_random_one(raw: Path) -> None:
     (raw / CONVERTED / "splits_final.json").unlink()
     (raw.parent / "preprocessed" / CONVERTED / "splits_final.json").unlink()
@@ -110,6 +146,7 @@ def test_without_a_split_there_is_a_random_one(raw: Path) -> None:
         (["--fraction", "0.5", "-d", "300", "-n", "GeneratedScribbles"], "exists already"),
         (["--fraction", "0.5", "-d", "300", "-n", "GeneratedScribbles", "--overwrite"], "would be replaced"),
         (["--fraction", "0.5", "--test-patients", "nobody"], "'nobody' is no patient or case here"),
+        (["--fraction", "0.5", "--unlabelled-patients", "two_01"], "val is empty without those held out or unlabelled"),
     ],
 )
 def test_mistakes(raw: Path, arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,3 +103,20 @@ def test_splits_that_do_not_fit(sound: Acdc, check: Lines) -> None:
     splits.write_text('{"train": []}')
     [line] = check()
     assert line.startswith(f"error: {splits} is no list of folds")
+
+
+def test_a_case_noted_as_its_own_patient_may_still_be_somebodys(sound: Acdc, check: Lines) -> None:
+    """As an earlier conversion noted cases whose names it did not understand."""
+
+    def own(content: dict) -> None:
+        content["scribbles"]["patients"] = {name: name for name in content["scribbles"]["patients"]}
+
+    def move(folds: list) -> None:
+        folds[0]["val"].remove(OTHER)
+        folds[0]["train"].append(OTHER)
+
+    edit_json(sound.dataset / "dataset.json", own)
+    assert check() == []
+    edit_json(sound.preprocessed / DATASET / "splits_final.json", move)
+    [line] = check()
+    assert line.startswith("error: splits_final.json, fold 0 has 1 patient both in train and in val (patient021)")

@@ -1,0 +1,27 @@
+"""Whose image it is, to judge by the names of the cases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+NUMBERED_PATIENT = re.compile(r"(?P<patient>patient\d+)_.+", re.IGNORECASE)
+_NAMINGS = {"{patient}_frame{case}": re.compile(r"(?P<patient>[^/]+?)_frame[^/]+"), "patientN_{case}": NUMBERED_PATIENT}
+"""The ways of naming that tell the patient and are recognised without being told: ACDC's, by frame or by phase."""
+
+
+def patients_by_name(identifiers: Collection[str]) -> tuple[dict[str, str], str] | None:
+    """Tell the patients of cases that are all named in one way that is known.
+
+    Args:
+        identifiers: of the cases.
+
+    Returns:
+        Case to patient, and how they are named; None where no known way fits all.
+    """
+    for text, expression in _NAMINGS.items():
+        matches = {identifier: expression.fullmatch(identifier) for identifier in identifiers}
+        told = {identifier: match["patient"] for identifier, match in matches.items() if match is not None}
+        if told and len(told) == len(matches):
+            return told, f"the patients were told from the cases' names as '{text}'"
+    return None

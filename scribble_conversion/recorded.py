@@ -1,0 +1,52 @@
+"""What ``dataset.json`` records of the cases of a raw dataset that this project has written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from scribble_conversion.source import Case
+
+
+def scribble_notes(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What ``nnUNetv2_convert_scribbles`` wrote into ``dataset.json``; empty where it did not write it."""
+    notes = content.get("scribbles")
+    return notes if isinstance(notes, Mapping) else {}
+
+
+def recorded(content: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+    """One of these notes that tells something of several cases; empty where there is none."""
+    entry = scribble_notes(content).get(what)
+    return entry if isinstance(entry, Mapping) else {}
+
+
+def recorded_patients(content: Mapping[str, Any], identifiers: Collection[str]) -> dict[str, str]:
+    """Case to patient, of those cases that somebody told the patients of.
+
+    A case that is noted as its own patient may be one of whose patient nobody knew.
+    """
+    noted = recorded(content, "patients")
+    return {name: str(noted[name]) for name in identifiers if name in noted and str(noted[name]) != name}
+
+
+def as_recorded(content: Mapping[str, Any], cases: Sequence[Case]) -> tuple[Case, ...]:
+    """Cases with their recorded supervision and facts."""
+    supervision, facts = recorded(content, "supervision"), recorded(content, "cases")
+    return tuple(_with_facts(_supervised(case, supervision), facts) for case in cases)
+
+
+def _with_facts(case: Case, facts: Mapping[str, Any]) -> Case:
+    """A case with what is recorded of it."""
+    known = facts.get(case.identifier)
+    return replace(case, facts=dict(known)) if isinstance(known, Mapping) else case
+
+
+def _supervised(case: Case, supervision: Mapping[str, Any]) -> Case:
+    """A case with its recorded supervision; the dense label it teaches with is its training label."""
+    kind = None if case.test else supervision.get(case.identifier)
+    if kind == "none":
+        return replace(case, supervision="none", scribble=None)
+    if kind == "dense":
+        return replace(case, supervision="dense", dense=case.dense or case.scribble, scribble=None)
+    return case
