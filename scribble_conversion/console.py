@@ -21,16 +21,31 @@ def run_command(command: Callable[[], int | None]) -> int:
         command: the body; returns an exit status, or None for success.
 
     Returns:
-        The body's own status; 1 after a ``UserError``, whose text goes to stderr on one line; 130 after Ctrl-C.
+        The body's own status; 1 after a ``UserError``, whose text goes to stderr on one line, or where a file or folder
+        may not be accessed; 130 after Ctrl-C.
+
+    Raises:
+        PermissionError: one that names no file; no sentence could name a cure, so the traceback has to tell.
     """
     try:
         return command() or EXIT_OK
     except UserError as error:
-        print(f"error: {_on_one_line(str(error))}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return _fail(str(error))
+    except PermissionError as error:  # up to Python 3.13 even Path.exists raises it, so any question about a path may
+        if error.filename is None:
+            raise
+        return _fail(
+            f"{error.filename} cannot be accessed ({error.strerror}); "
+            "check its permissions and those of the folders above it"
+        )
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _fail(text: str) -> int:
+    print(f"error: {_on_one_line(text)}", file=sys.stderr)
+    return EXIT_USER_ERROR
 
 
 def _on_one_line(text: str) -> str:

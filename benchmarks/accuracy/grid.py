@@ -50,6 +50,12 @@ class Fold:
     validation: str
     training: str = ""
 
+    def __post_init__(self) -> None:
+        for name in ("validation", "training"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise UserError(f'expected {name} of a fold as text like "81-100,5", got {value!r}')
+
 
 @dataclass(frozen=True)
 class Table:
@@ -156,8 +162,8 @@ def read_grid(path: Path, changes: Mapping[str, Any] | None = None) -> Grid:
     """
     content = _load(path)
     if "include" in content:
-        included = _load(path.parent / content.pop("include"))
-        content["rows"] = [*included.get("rows", []), *content.get("rows", [])]
+        file = path.parent / str(content.pop("include"))
+        content["rows"] = [*_entries(_load(file), "rows", file), *_entries(content, "rows", path)]
     given = {key: value for key, value in (changes or {}).items() if value is not None}
     only_rows, only_tables = given.pop("only_rows", None), given.pop("only_tables", None)
     for_tables = {key: given.pop(key) for key in ("epochs", "iterations", "seeds") if key in given}
@@ -166,11 +172,11 @@ def read_grid(path: Path, changes: Mapping[str, Any] | None = None) -> Grid:
         if isinstance(content.get(key), int):
             content[key] = str(content[key])
     try:
-        rows = tuple(_build(Row, entry, path) for entry in content.get("rows", []))
+        rows = tuple(_build(Row, entry, path) for entry in _entries(content, "rows", path))
         _distinct("row", [row.name for row in rows], path)
-        _distinct("table", [entry.get("name") for entry in content.get("tables", [])], path)
-        folds = tuple(_build(Fold, entry, path) for entry in content.get("folds", []))
-        tables = [{**entry, **for_tables} for entry in content.get("tables", [])]
+        folds = tuple(_build(Fold, entry, path) for entry in _entries(content, "folds", path))
+        tables = [{**entry, **for_tables} for entry in _entries(content, "tables", path)]
+        _distinct("table", [entry.get("name") for entry in tables], path)
         tables = [_chosen(entry, [row.name for row in rows], only_rows) for entry in tables]
         if only_tables:
             _known("table", only_tables, [entry.get("name") for entry in tables])
@@ -203,9 +209,18 @@ def _known(what: str, names: Sequence[str], known: Sequence[Any]) -> None:
             raise UserError(f"there is no {what} '{name}'; there are {', '.join(map(str, known))}")
 
 
-def _build(kind: type[T], entry: Any, path: Path) -> T:
-    if not isinstance(entry, Mapping):
-        raise UserError(f"{path}: expected a table of entries for a {kind.__name__.lower()}, got {entry!r}")
+def _entries(content: Mapping[str, Any], key: str, path: Path) -> list[Mapping[str, Any]]:
+    """The tables of a list like ``[[rows]]``; none where there is no such list."""
+    entries = content.get(key, [])
+    if not isinstance(entries, list):
+        raise UserError(f"{path}: expected {key} as a list of tables, in TOML [[{key}]] and not [{key}]")
+    for entry in entries:
+        if not isinstance(entry, Mapping):
+            raise UserError(f"{path}: expected a table of entries for a {key[:-1]}, got {entry!r}")
+    return entries
+
+
+def _build(kind: type[T], entry: Mapping[str, Any], path: Path) -> T:
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
     what = f"{kind.__name__.lower()} '{entry['name']}'" if "name" in entry else f"a {kind.__name__.lower()}"
     unknown = sorted(set(entry) - {f.name for f in fields})
@@ -216,7 +231,10 @@ def _build(kind: type[T], entry: Any, path: Path) -> T:
     for f in fields:
         if f.name not in entry and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
             raise UserError(f"{path}: {what} lacks the entry {f.name}")
-    return kind(**entry)
+    try:
+        return kind(**entry)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _one_of(what: str, value: Any, allowed: Sequence[str]) -> None:

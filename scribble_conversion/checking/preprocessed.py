@@ -7,6 +7,7 @@ import glob
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +20,12 @@ from scribble_conversion.source import name_some
 _COPIES = "gt_segmentations"
 _DECISIVE = ("labels", "channel_names", "file_ending", "regions_class_order")
 """What nnU-Net preprocesses and trains by; descriptions may change."""
+_PLANS, _CONFIGURATIONS = "nnUNetPlans", ("2d", "3d_fullres", "3d_lowres")
+"""What ``nnUNetv2_plan_and_preprocess`` preprocesses unless told otherwise."""
 
 
 def check_preprocessed(dataset: RawDataset, reader: Reader) -> Iterator[Finding]:
-    """Compare nnU-Net's copies of the labels and of ``dataset.json`` with the raw dataset.
+    """Compare what nnU-Net preprocessed, its copies of the labels and of ``dataset.json`` with the raw dataset.
 
     The times of files only hint: they decide nothing but a warning, and only for images, of which there is no copy.
     """
@@ -31,6 +34,11 @@ def check_preprocessed(dataset: RawDataset, reader: Reader) -> Iterator[Finding]
         return
     again = f"run nnUNetv2_plan_and_preprocess -d {dataset.handle} --clean"
     yield from _check_declarations(dataset, folder, again)
+    yield from _check_copies(dataset, folder, reader, again)
+    yield from _check_gone(dataset, folder, again)
+
+
+def _check_copies(dataset: RawDataset, folder: Path, reader: Reader, again: str) -> Iterator[Finding]:
     copies = folder / _COPIES
     if not copies.is_dir():
         return
@@ -45,14 +53,9 @@ def check_preprocessed(dataset: RawDataset, reader: Reader) -> Iterator[Finding]
             changed.append(case.identifier)
         elif _images_newer(case, folder):
             newer.append(case.identifier)
-    known = {case.identifier for case in dataset.training}
-    ending = dataset.file_ending
-    gone = sorted(path.name[: -len(ending)] for path in copies.iterdir() if path.name.endswith(ending))
-    gone = [name for name in gone if name not in known]
     for cases, what in (
         (changed, "preprocessed before the label changed"),
         (missing, "not in what nnU-Net preprocessed"),
-        (gone, "preprocessed, but no longer in imagesTr"),
     ):
         if cases:
             text = f"{counted(len(cases), 'case')} {what} ({name_some(cases)})"
@@ -66,6 +69,50 @@ def check_preprocessed(dataset: RawDataset, reader: Reader) -> Iterator[Finding]
             f"{again} if they changed",
             tuple(newer),
         )
+
+
+def _check_gone(dataset: RawDataset, folder: Path, again: str) -> Iterator[Finding]:
+    """Cases that nnU-Net would train with although they are no longer there.
+
+    Only data folders count, which preprocessing removes and writes anew. To the copies of the labels nnU-Net only ever
+    adds; what is left over there is harmless, because validation, ``find_best_configuration`` and
+    ``determine_postprocessing`` look up the labels of the predictions there are, and no others.
+    """
+    known = {case.identifier for case in dataset.training}
+    by_cure: dict[str, set[str]] = {}
+    for plans, configuration, data in _data_folders(folder):
+        default = plans == _PLANS and configuration in _CONFIGURATIONS
+        cure = (
+            again if default else f"run nnUNetv2_preprocess -d {dataset.handle} -plans_name {plans} -c {configuration}"
+        )
+        by_cure.setdefault(cure, set()).update({path.stem for path in data.glob("*.pkl")} - known)
+    for cure, cases in by_cure.items():
+        if cases:
+            text = f"{counted(len(cases), 'case')} preprocessed, but no longer in imagesTr ({name_some(cases)})"
+            yield Finding("error", "preprocessed", text, cure, tuple(sorted(cases)))
+
+
+def _data_folders(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """Plans, configuration and data folder, each folder once: nnU-Net's default plans come first.
+
+    Folders that no plans name any more are left out: nobody trains from them, and no preprocessing removes them.
+    """
+    seen = set()
+    for file in sorted(folder.glob("*.json"), key=lambda path: (path.stem != _PLANS, path.stem)):
+        for name, configuration in _configurations(file).items():
+            data = configuration.get("data_identifier") if isinstance(configuration, dict) else None
+            if isinstance(data, str) and data not in seen:  # what inherits it has the same folder
+                seen.add(data)
+                yield file.stem, name, folder / data
+
+
+def _configurations(file: Path) -> dict[str, Any]:
+    """Those of a plans file; none of another file."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))["configurations"]
+    except (OSError, ValueError, KeyError, TypeError):  # a damaged plan is told where resampling is tried
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _check_declarations(dataset: RawDataset, folder: Path, again: str) -> Iterator[Finding]:

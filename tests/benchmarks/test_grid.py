@@ -88,6 +88,15 @@ ROW = {"name": "stock", "trainer": "nnUNetTrainer"}
         ({"rows": [{**ROW, "labels": "full"}]}, "expected scribbles or dense, got 'full'"),
         ({"rows": [{**ROW, "pclmix": {"seed": 1}}]}, "pclmix settings, which nnUNetTrainer does not read"),
         ({"rows": ["stock"]}, "expected a table of entries for a row, got 'stock'"),
+        ({"tables": ["main"]}, "grid.json: expected a table of entries for a table, got 'main'"),
+        (
+            {"tables": TABLE},
+            r"grid.json: expected tables as a list of tables, in TOML \[\[tables\]\] and not \[tables\]",
+        ),
+        ({"rows": ROW}, "grid.json: expected rows as a list of tables"),
+        ({"folds": {"validation": "3"}}, "grid.json: expected folds as a list of tables"),
+        ({"folds": [{"validation": 5}]}, 'grid.json: expected validation of a fold as text like "81-100,5", got 5'),
+        ({"folds": [{"validation": "3", "training": [1, 2]}]}, r"expected training of a fold as text .*, got \[1, 2\]"),
         ({"tables": [{**TABLE, "baseline": "stok"}]}, "baseline 'stok' is none of its rows"),
         ({"tables": [{**TABLE, "rows": ["stock", "yours"]}]}, "has no row 'yours'; its rows are stock, mine"),
         ({"tables": [{**TABLE, "epochs": 0}]}, "expected a positive number of epochs, got 0"),
@@ -98,6 +107,21 @@ ROW = {"name": "stock", "trainer": "nnUNetTrainer"}
 def test_mistakes_in_a_grid(write_grid, changes, sentence):
     with pytest.raises(UserError, match=sentence):
         read_grid(write_grid(**changes))
+
+
+def test_rows_of_another_file_that_are_no_list(write_grid):
+    write_grid("rows.json", rows=ROW)
+    with pytest.raises(UserError, match=r"rows\.json: expected rows as a list of tables"):
+        read_grid(write_grid(include="rows.json"))
+
+
+def test_one_bracket_instead_of_two(write_grid, tmp_path, capsys):
+    text = 'name = "phantom"\ndataset = 511\nplans = "P"\nconfiguration = "2d"\n[tables]\nname = "main"\n'
+    (tmp_path / "grid.toml").write_text(text)
+    assert cli.main(["plan", str(tmp_path / "grid.toml")]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / 'grid.toml'}: expected tables as a list of tables, in TOML [[tables]] and not [tables]\n"
+    )
 
 
 def test_mistakes_in_the_choice(write_grid):

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +46,23 @@ def test_module_runs_and_help_stays_light() -> None:
         [sys.executable, "-m", "nnunetv2_pclmix", "--version"], capture_output=True, text=True, check=True
     )
     assert __version__ in shown.stdout
+
+
+def test_a_folder_that_may_not_be_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed = tmp_path / "Dataset005_Closed"
+    closed.mkdir()
+    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path))
+
+    def is_dir(path: Path, original: Callable[..., bool] = Path.is_dir, **more: bool) -> bool:
+        if path == closed:  # permissions do not bind root, who may run this test
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, **more)
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    assert main(["small_plans", "-d", "5"]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {closed} cannot be accessed (Permission denied); "
+        "check its permissions and those of the folders above it\n"
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 
 import SimpleITK as sitk
 
@@ -41,12 +43,42 @@ def test_labels_declared_otherwise_since_preprocessing(preprocessed: Acdc, check
     assert line.startswith("error: dataset.json was preprocessed with other labels than it declares now; ")
 
 
-def test_cases_added_or_gone_since_preprocessing(preprocessed: Acdc, check: Lines) -> None:
+def test_a_case_added_since_preprocessing(preprocessed: Acdc, check: Lines) -> None:
+    (preprocessed.preprocessed / DATASET / "gt_segmentations" / f"{CASE}.nii.gz").unlink()
+    assert [line.partition(";")[0] for line in check()] == [f"error: 1 case not in what nnU-Net preprocessed ({CASE})"]
+
+
+def test_a_case_gone_since_preprocessing(preprocessed: Acdc, check: Lines) -> None:
+    _write_plans(preprocessed, "nnUNetPlans", {"2d": {"data_identifier": "nnUNetPlans_2d"}})
+    data = preprocessed.preprocessed / DATASET / "nnUNetPlans_2d"
     copies = preprocessed.preprocessed / DATASET / "gt_segmentations"
-    (copies / f"{CASE}.nii.gz").rename(copies / "patient001_frame01.nii.gz")
-    assert [line.partition(";")[0] for line in check()] == [
-        f"error: 1 case not in what nnU-Net preprocessed ({CASE})",
-        "error: 1 case preprocessed, but no longer in imagesTr (patient001_frame01)",
+    shutil.copy(copies / f"{CASE}.nii.gz", copies / "patient001_frame01.nii.gz")
+    (data / "patient001_frame01.pkl").touch()
+    assert check("--resampled-cases", "0") == [
+        "error: 1 case preprocessed, but no longer in imagesTr (patient001_frame01); "
+        "run nnUNetv2_plan_and_preprocess -d 127 --clean"
+    ]
+    (data / "patient001_frame01.pkl").unlink()  # all that this command does about it: the copy of the label stays
+    assert check("--resampled-cases", "0") == []
+
+
+def test_a_case_gone_from_data_of_other_plans_is_told_with_the_command_that_rewrites_them(
+    preprocessed: Acdc, check: Lines
+) -> None:
+    default = {"2d": {"data_identifier": "nnUNetPlans_2d"}}
+    small = {
+        "2d_small": {"inherits_from": "2d", "data_identifier": "Small_2d_small"},
+        "2d_fast": {"inherits_from": "2d"},
+    }
+    _write_plans(preprocessed, "nnUNetPlans", default)
+    _write_plans(preprocessed, "Small", {**default, **small})
+    folder = preprocessed.preprocessed / DATASET
+    for name in ("Small_2d_small", "abandoned"):  # no plans name the latter any more
+        (folder / name).mkdir()
+        (folder / name / "patient001_frame01.pkl").touch()
+    assert check("--resampled-cases", "0") == [
+        "error: 1 case preprocessed, but no longer in imagesTr (patient001_frame01); "
+        "run nnUNetv2_preprocess -d 127 -plans_name Small -c 2d_small"
     ]
 
 
@@ -55,3 +87,9 @@ def test_an_image_newer_than_what_was_preprocessed_from_it(preprocessed: Acdc, c
     os.utime(image(preprocessed), (later, later))
     [line] = check()
     assert line.startswith("warning: the images of 1 case are newer than what nnU-Net preprocessed from them (")
+
+
+def _write_plans(made: Acdc, name: str, configurations: dict[str, dict[str, str]]) -> None:
+    """As much of plans as tells where their data lie."""
+    content = {"plans_name": name, "configurations": configurations}
+    (made.preprocessed / DATASET / f"{name}.json").write_text(json.dumps(content))
