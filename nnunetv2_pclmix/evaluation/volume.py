@@ -48,8 +48,8 @@ def read_labels(path: Path) -> LabelVolume:
     """Read a label file with SimpleITK.
 
     Args:
-        path: an image file of one channel. The spacing of a TIFF is that of nnU-Net's JSON file beside it, if there is
-            one; without, as nnU-Net has it, 1.
+        path: an image file of one channel. The spacing of a 3D TIFF is that of nnU-Net's JSON file beside it, if there
+            is one; without, and of a 2D one, it is 1, as nnU-Net has it.
 
     Returns:
         Its labels, rounded to integers, and its geometry.
@@ -82,7 +82,7 @@ def read_labels(path: Path) -> LabelVolume:
 def _spacing_of_tiff(path: Path, axes: int) -> Sequence[float]:
     """What ``Tiff3DIO`` writes beside a file; what a TIFF itself says is of printing."""
     beside = path.with_suffix(".json")
-    if not beside.is_file():
+    if axes != 3 or not beside.is_file():
         return (1.0,) * axes
     try:
         spacing = [float(s) for s in json.loads(beside.read_text(encoding="utf-8"))["spacing"]]

@@ -126,7 +126,7 @@ def find_pairs(
     pictures = _matched(image_pattern, images.path, [file for file in image_files if file not in taken])
     channels = _order_channels({named.channel for named in pictures.values()}, channel_names)
     notes = [f"{folder.content} were matched as '{pattern.text}'" for folder, pattern in chosen if not folder.pattern]
-    patients = _patients([*pictures.values(), *strokes.values(), *references.values()], notes)
+    patients = _patients([*pictures.values(), *strokes.values(), *references.values()], not images.pattern, notes)
     return Pairs(
         cases=_cases(pictures, _by_case(strokes, scribbles), _by_case(references, dense), channels, images, patients),
         channels=channels,
@@ -136,13 +136,13 @@ def find_pairs(
     )
 
 
-def _patients(named: Sequence[Named], notes: list[str]) -> dict[str, str]:
-    """Case to patient: as the first pattern with ``{patient}`` tells, else by names of a kind that is known."""
+def _patients(named: Sequence[Named], by_names: bool, notes: list[str]) -> dict[str, str]:
+    """Case to patient: as the first pattern with ``{patient}`` tells, else perhaps by names of a kind that is known."""
     told: dict[str, str] = {}
     for name in named:
         if name.patient != name.identifier:
             told.setdefault(name.identifier, name.patient)
-    by_name = patients_by_name({name.identifier for name in named} - told.keys())
+    by_name = patients_by_name({name.identifier for name in named} - told.keys()) if by_names else None
     if by_name is not None:
         notes.append(by_name[1])
     return {**(by_name[0] if by_name else {}), **told}

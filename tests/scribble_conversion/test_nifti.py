@@ -129,6 +129,7 @@ VISITS = [f"anna{patient}_{visit}" for patient in range(1, 7) for visit in (1, 2
         (ACDC_NAMES, (), True),
         (PHASES, (), True),
         (VISITS, ("--scribble-pattern", "{patient}_{case}_scribble"), False),
+        (ACDC_NAMES, ("--image-pattern", "{case}"), None),  # the user has said that there is no more to it
     ],
 )
 def test_patients_are_told_by_names_like_acdcs_and_by_any_pattern(
@@ -136,11 +137,14 @@ def test_patients_are_told_by_names_like_acdcs_and_by_any_pattern(
     capsys: pytest.CaptureFixture[str],
     names: list[str],
     more: tuple[str, ...],
-    note: bool,
+    note: bool | None,
 ) -> None:
     _fill(workplace, names)
     assert main(_arguments(workplace, *more)) == 0
     told = capsys.readouterr().out
+    if note is None:
+        assert "12 cases of 12 patients" in told
+        return
     assert "12 cases of 6 patients" in told
     assert ("the patients were told from the cases' names" in told) == note
     patients = workplace.dataset_json()["scribbles"]["patients"]
