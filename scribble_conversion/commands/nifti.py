@@ -38,8 +38,8 @@ def add_parser(formats: Any) -> None:
         "fields {case}, {channel} (several files per case) and {patient} (splits keep the cases of a patient together; "
         "without it every case is a patient, unless there is no --image-pattern and all are named like ACDC's, "
         "{patient}_frame{case} or patientN_{case}). The part of the name from the first to the last of {patient} and "
-        "{case} names the case and has to be the same on both sides. A pattern without an ending fits every known one, a pattern with a slash is "
-        "held against the path below the folder.",
+        "{case} names the case and has to be the same on both sides. A pattern without an ending fits every known one, "
+        "a pattern with a slash is held against the path below the folder.",
     )
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of the images")
     parser.add_argument("--scribbles", type=Path, required=True, metavar="DIR", help="folder of the scribbles")
