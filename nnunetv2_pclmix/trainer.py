@@ -445,8 +445,8 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         self.print_to_log_file("PCLMix share of each class: pseudo-labels", monitoring.describe_shares(names, pseudo))
         for c in monitoring.vanished_classes(pseudo, scribbles):
             self.print_to_log_file(
-                f"WARNING: class {names[c]} is scribbled ({scribbles[c]:.1f} voxels per patch) but is vanishing from "
-                f"the pseudo-labels ({pseudo[c]:.1f} voxels per image); if this lasts, lower mix_consistency_weight or "
+                f"WARNING: class {names[c]} is scribbled ({scribbles[c]:.3g} voxels per patch) but is vanishing from "
+                f"the pseudo-labels ({pseudo[c]:.3g} voxels per image); if this lasts, lower mix_consistency_weight or "
                 f"start the unlabelled terms later (mix_consistency_start) in the plans' pclmix entry"
             )
 

@@ -13,6 +13,8 @@ _NAMINGS = {"{patient}_frame{case}": re.compile(r"(?P<patient>[^/]+?)_frame[^/]+
 def patients_by_name(identifiers: Collection[str]) -> tuple[dict[str, str], str] | None:
     """Tell the patients of cases that are all named in one way that is known.
 
+    What stands before ``_frame`` in all names is no patient, and what has no number hardly is one.
+
     Args:
         identifiers: of the cases.
 
@@ -22,6 +24,9 @@ def patients_by_name(identifiers: Collection[str]) -> tuple[dict[str, str], str]
     for text, expression in _NAMINGS.items():
         matches = {identifier: expression.fullmatch(identifier) for identifier in identifiers}
         told = {identifier: match["patient"] for identifier, match in matches.items() if match is not None}
-        if told and len(told) == len(matches):
-            return told, f"the patients were told from the cases' names as '{text}'"
+        patients = set(told.values())
+        plausible = all(re.search(r"\d", patient) for patient in patients) and len(patients) >= min(2, len(told))
+        if told and len(told) == len(matches) and plausible:
+            otherwise = "a pattern of {case} makes each case a patient"
+            return told, f"the patients were told from the cases' names as '{text}' ({otherwise})"
     return None

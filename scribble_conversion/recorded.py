@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from scribble_conversion.source import Case
@@ -30,10 +31,19 @@ def recorded_patients(content: Mapping[str, Any], identifiers: Collection[str]) 
     return {name: str(noted[name]) for name in identifiers if name in noted and str(noted[name]) != name}
 
 
-def as_recorded(content: Mapping[str, Any], cases: Sequence[Case]) -> tuple[Case, ...]:
-    """Cases with their recorded supervision and facts."""
+def as_recorded(
+    content: Mapping[str, Any], cases: Sequence[Case], values: Mapping[Path, Sequence[float]]
+) -> tuple[Case, ...]:
+    """Cases with their recorded supervision and facts.
+
+    Args:
+        content: of ``dataset.json``.
+        cases: as found, their training labels for scribbles.
+        values: label file to the values in it. Whoever is recorded as unlabelled, but scribbled since, has scribbles.
+    """
     supervision, facts = recorded(content, "supervision"), recorded(content, "cases")
-    return tuple(_with_facts(_supervised(case, supervision), facts) for case in cases)
+    drawn = {file for file, found in values.items() if len(found) > 1}
+    return tuple(_with_facts(_supervised(case, supervision, case.scribble in drawn), facts) for case in cases)
 
 
 def _with_facts(case: Case, facts: Mapping[str, Any]) -> Case:
@@ -42,10 +52,10 @@ def _with_facts(case: Case, facts: Mapping[str, Any]) -> Case:
     return replace(case, facts=dict(known)) if isinstance(known, Mapping) else case
 
 
-def _supervised(case: Case, supervision: Mapping[str, Any]) -> Case:
+def _supervised(case: Case, supervision: Mapping[str, Any], is_drawn: bool) -> Case:
     """A case with its recorded supervision; the dense label it teaches with is its training label."""
     kind = None if case.test else supervision.get(case.identifier)
-    if kind == "none":
+    if kind == "none" and not is_drawn:
         return replace(case, supervision="none", scribble=None)
     if kind == "dense":
         return replace(case, supervision="dense", dense=case.dense or case.scribble, scribble=None)

@@ -162,7 +162,8 @@ def own_folds(own: Sequence[Mapping[str, Sequence[str]]], cases: Sequence[Case])
                     f"the source's own split, fold {index}, {side} is empty without those held out or unlabelled; "
                     f"give {RANDOM} or a JSON file with --split"
                 )
-    return _checked_folds(kept, cases, "the source's own split", "the source's own split")
+    own_split = "the source's own split"
+    return _checked_folds(kept, cases, own_split, own_split, f"give {RANDOM} or a JSON file with --split")
 
 
 def read_folds(path: Path, cases: Sequence[Case]) -> list[Fold]:
@@ -192,7 +193,11 @@ def read_folds(path: Path, cases: Sequence[Case]) -> list[Fold]:
 
 
 def _checked_folds(
-    content: Sequence[Mapping[str, Sequence[object]]], cases: Sequence[Case], origin: str, title: str
+    content: Sequence[Mapping[str, Sequence[object]]],
+    cases: Sequence[Case],
+    origin: str,
+    title: str,
+    cure: str = "keep all cases of a patient on one side",
 ) -> list[Fold]:
     """Resolve the names in folds and make sure that they part nobody."""
     members = _members(cases)
@@ -210,10 +215,7 @@ def _checked_folds(
         sides["val"] -= unlabelled
         shared = {patients[name] for name in sides["train"]} & {patients[name] for name in sides["val"]}
         if shared:
-            raise UserError(
-                f"{origin} has {name_some(shared)} in train and in val of fold {index}; "
-                "keep all cases of a patient on one side"
-            )
+            raise UserError(f"{origin} has {name_some(shared)} in train and in val of fold {index}; {cure}")
         folds.append(Fold(title, tuple(sorted(sides["train"])), tuple(sorted(sides["val"]))))
     return folds
 

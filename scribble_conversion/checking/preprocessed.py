@@ -53,13 +53,14 @@ def _check_copies(dataset: RawDataset, folder: Path, reader: Reader, again: str)
             changed.append(case.identifier)
         elif _images_newer(case, folder):
             newer.append(case.identifier)
-    for cases, what in (
-        (changed, "preprocessed before the label changed"),
-        (missing, "not in what nnU-Net preprocessed"),
+    for cases, what, cure in (
+        # nnU-Net does not replace a copy that is newer than the label, say one put there with its old time
+        (changed, "preprocessed before the label changed", f"delete {copies} and {again}"),
+        (missing, "not in what nnU-Net preprocessed", again),
     ):
         if cases:
             text = f"{counted(len(cases), 'case')} {what} ({name_some(cases)})"
-            yield Finding("error", "preprocessed", text, again, tuple(cases))
+            yield Finding("error", "preprocessed", text, cure, tuple(cases))
     if newer:
         yield Finding(
             "warning",

@@ -128,6 +128,6 @@ def _source(pairs: Pairs, codes: Codes, channel_names: list[str]) -> Source:
         explicit_codes=codes.explicit,
         notes=(
             *(f"note: {note}" for note in (*pairs.notes, *codes.notes)),
-            *(f"warning: {files}" for files in pairs.left_out),
+            *pairs.left_out,
         ),
     )

@@ -58,7 +58,7 @@ def _run(args: argparse.Namespace) -> None:
     source = source_of(found, repaired, "scribblebench", "--data")
     source = replace(
         source,
-        cases=as_recorded(found.declared, found.cases),
+        cases=as_recorded(found.declared, found.cases, scanned),
         drawing=dict(recorded(found.declared, "drawing")),
         notes=source.notes or ("note: nothing had to be repaired",),
     )

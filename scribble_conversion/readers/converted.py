@@ -36,6 +36,5 @@ def find_converted(given: str, case_pattern: str, unlabelled: int | None, proces
         unlabelled = declared_ignore(found.declared)
     repaired = repair_labels(found.declared, scribbles, dense, unlabelled)
     source = source_of(found, repaired, "shorten", "--dataset")
-    return replace(
-        source, cases=as_recorded(found.declared, found.cases), drawing=dict(recorded(found.declared, "drawing"))
-    )
+    cases = as_recorded(found.declared, found.cases, scanned)
+    return replace(source, cases=cases, drawing=dict(recorded(found.declared, "drawing")))

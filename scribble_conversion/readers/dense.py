@@ -86,7 +86,7 @@ def find_dense_folders(
         file_ending=pairs.file_ending,
         notes=(
             *(f"note: {note}" for note in (*pairs.notes, *repaired.notes)),
-            *(f"warning: {files}" for files in pairs.left_out),
+            *pairs.left_out,
         ),
         scribble_option="--labels",
     )

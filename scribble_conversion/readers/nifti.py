@@ -68,7 +68,7 @@ class Pairs:
         channels: the texts that tell the files of a case apart; a single empty one where patterns have no channel.
         file_ending: of the images when written.
         notes: the patterns that were chosen, where the user gave none, and what else was decided.
-        left_out: files that fit no pattern, by folder; a sentence for each.
+        left_out: files that fit no pattern, by folder; a line for each.
     """
 
     cases: tuple[Case, ...]
@@ -156,8 +156,11 @@ def _left_out(folders: Sequence[Folder], taken: Collection[Path]) -> Iterator[st
         seen.update(others)
         if others:
             names = name_some((file.name for file in others), _EXAMPLES)
-            told = f"{len(others)} files in {folder.path} fit no pattern and were left out ({names})"
-            yield f"{told}; rename them, or give {folder.pattern_option}"
+            if folder.pattern:
+                yield f"note: {folder.pattern_option} leaves out of {folder.path}: {names}"
+            else:
+                cure = f"name them like the others, or give {folder.pattern_option}"
+                yield f"warning: left out of {folder.path}, because they are named otherwise: {names}; {cure}"
 
 
 def _match_labels(

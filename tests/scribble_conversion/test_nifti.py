@@ -156,14 +156,22 @@ def test_patients_are_told_by_names_like_acdcs_and_by_any_pattern(
 def test_files_that_fit_no_pattern_are_told(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
     _fill(workplace, ("a_1", "a_2", "b_1"))
     workplace.volume("images/b-2.nii.gz", np.zeros(SHAPE, np.float32))
-    workplace.volume("scribbles/b-2_scribble.nii.gz", _labels(1, (255, 0, 1, 2)))
     workplace.volume("scribbles/b_1_scribbles.nii.gz", _labels(1, (255, 0, 1, 2)))
-    patterns = ("--image-pattern", "{patient}_{case}", "--scribble-pattern", "{patient}_{case}_scribble")
-    assert main(_arguments(workplace, *patterns)) == 0
+    assert main(_arguments(workplace, "--image-pattern", "{patient}_{case}")) == 0
     told = capsys.readouterr().out
-    assert f"warning: 1 files in {workplace.root / 'images'} fit no pattern and were left out (b-2.nii.gz)" in told
-    assert f"2 files in {workplace.root / 'scribbles'} fit no pattern and were left out (b-2_scr" in told
-    assert "give --scribble-pattern" in told
+    assert f"note: --image-pattern leaves out of {workplace.root / 'images'}: b-2.nii.gz\n" in told
+    folder = workplace.root / "scribbles"
+    assert f"warning: left out of {folder}, because they are named otherwise: b_1_scribbles.nii.gz; name them" in told
+    assert "or give --scribble-pattern" in told
+
+
+@pytest.mark.parametrize("prefixes", [("scan",), ("left", "right")])
+def test_what_stands_before_frame_need_not_be_a_patient(workplace: Workplace, prefixes: tuple[str, ...]) -> None:
+    names = [f"{prefix}_frame{number:02d}" for prefix in prefixes for number in range(1, 7)]
+    _fill(workplace, names)
+    assert main(_arguments(workplace)) == 0
+    assert workplace.dataset_json()["scribbles"]["patients"] == {name: name for name in names}
+    assert len(_splits(workplace)) == 5
 
 
 def test_patterns_with_folders(workplace: Workplace) -> None:

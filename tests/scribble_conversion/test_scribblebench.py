@@ -231,6 +231,7 @@ def test_what_is_recorded_of_the_cases_is_kept(workplace: Workplace) -> None:
     }
     made = _fill(workplace, {**FINE, "scribbles": recorded})
     workplace.volume("Dataset201_KiTS/labelsTr/c.nii.gz", np.full(SHAPE, 3, np.uint16))
+    (workplace.root / "Dataset201_KiTS" / "labelsTr_dense" / "c.nii.gz").unlink()
     folds = [{"train": ["c"], "val": ["a", "b"]}]
     split = workplace.root / "mine.json"
     split.write_text(json.dumps(folds))
@@ -244,6 +245,13 @@ def test_what_is_recorded_of_the_cases_is_kept(workplace: Workplace) -> None:
     dense = workplace.label("labelsTr/b.nii.gz")
     assert dense.max() == 2
     assert np.array_equal(dense[made["b"] != 3], made["b"][made["b"] != 3])
+
+
+def test_who_was_scribbled_since_is_unlabelled_no_longer(workplace: Workplace) -> None:
+    made = _fill(workplace, {**FINE, "scribbles": {"supervision": {"c": "none"}}})
+    assert main(_arguments(workplace)) == 0
+    assert _written(workplace)["scribbles"]["supervision"] == {}
+    assert np.array_equal(workplace.label("labelsTr/c.nii.gz"), made["c"])
 
 
 def _remove(*names: str):

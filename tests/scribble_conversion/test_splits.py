@@ -144,5 +144,7 @@ def test_own_folds_lose_who_is_held_out() -> None:
 
 def test_own_folds_may_not_part_a_patient() -> None:
     own = [{"train": ["patient001_frame01"], "val": ["patient001_frame02"]}]
-    with pytest.raises(UserError, match="the source's own split has patient001 in train and in val of fold 0"):
+    with pytest.raises(
+        UserError, match="the source's own split has patient001 in train and in val of fold 0; give ran"
+    ):
         own_folds(own, _cases({1: 2}))

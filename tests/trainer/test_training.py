@@ -159,8 +159,8 @@ def test_a_vanishing_class_raises_a_warning(make_trainer):
     step = {"loss": np.float32(1), "terms": np.ones(len(TERMS)), "pseudo_counts": pseudo, "scribble_counts": strokes}
     trainer.on_train_epoch_end([step, step])
     log = Path(trainer.log_file).read_text()
-    assert "WARNING: class RV is scribbled (3.0 voxels per patch) but is vanishing from" in log
-    assert "pseudo-labels (2.0 voxels per image)" in log
+    assert "WARNING: class RV is scribbled (3 voxels per patch) but is vanishing from" in log
+    assert "pseudo-labels (2 voxels per image)" in log
     assert log.count("is vanishing") == 1
 
 

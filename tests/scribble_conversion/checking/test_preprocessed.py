@@ -32,8 +32,10 @@ def test_nothing_changed_since_preprocessing(preprocessed: Acdc, check: Lines) -
 
 def test_a_label_changed_since_preprocessing(preprocessed: Acdc, check: Lines) -> None:
     edit_label(label(preprocessed), lambda array: array.__setitem__((0, 14, 7), IGNORE))
+    copies = preprocessed.preprocessed / DATASET / "gt_segmentations"
     assert check() == [
-        f"error: 1 case preprocessed before the label changed ({CASE}); run nnUNetv2_plan_and_preprocess -d 127 --clean"
+        f"error: 1 case preprocessed before the label changed ({CASE}); delete {copies} and run "
+        "nnUNetv2_plan_and_preprocess -d 127 --clean"
     ]
 
 
