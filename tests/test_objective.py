@@ -212,6 +212,11 @@ def test_counts():
     assert result.pseudo_counts.sum() == B * math.prod(GRID)
     for c in range(C):
         assert result.scribble_counts[c] == (targets[0][:B] == c).sum()
+    dense = [t.clone() for t in targets]
+    dense[0][0] = 1
+    result = _objective()(output, dense, mix, 0.5, _Coin(0.1))
+    for c in range(C):  # a patch that is labelled for the most part has no strokes
+        assert result.scribble_counts[c] == (targets[0][1:B] == c).sum()
 
 
 def test_default_begins_the_unlabelled_terms_gently():

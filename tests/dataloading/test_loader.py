@@ -193,6 +193,17 @@ def test_a_stroke_in_the_patch_counts_though_nnunet_lists_none(make_loader):
     assert loader._present == [[False, True, False]]
 
 
+def test_a_batch_looks_at_what_its_patches_show(make_loader, monkeypatch):
+    """Even where nnU-Net lists nothing but that the slices are scribbled."""
+    loader = make_loader()
+    monkeypatch.setattr(loader, "_strokes_of", lambda _, key, __: np.zeros((int(key not in (1, 2, 3)), 3), int))
+    batch = next(loader)
+    target = batch["target"][0] if isinstance(batch["target"], list) else batch["target"]
+    expected = [[bool((patch == label).any()) for label in (1, 2, 3)] for patch in target[:3]]
+    assert batch["present"].tolist() == expected
+    assert any(map(any, expected))
+
+
 def test_nothing_is_concluded_of_dense_patches(make_loader):
     loader = make_loader()
     loader._present = [[False, False, True], [False, False, False]]

@@ -272,3 +272,10 @@ def test_regions_of_classes_that_do_not_occur(raw: Path, tmp_path: Path) -> None
     assert _generate("--dataset", given) == 0
     written = json.loads((raw / NAME / "dataset.json").read_text())
     assert (written["labels"], written["regions_class_order"]) == ({**declared["labels"], "ignore": 5}, [1, 2, 3, 4])
+
+
+def test_images_that_fit_no_pattern_are_told(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, labels = write_folders(tmp_path)
+    write_volume(images / "odd.nii.gz", np.zeros((2, 4, 4), np.float32))
+    assert _generate("--images", images, "--labels", labels, "--image-pattern", "{patient}_{case}") == 0
+    assert f"note: --image-pattern leaves out of {images}: odd.nii.gz\n" in capsys.readouterr().out

@@ -9,8 +9,10 @@ from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch._dynamo import OptimizedModule
 
+from nnunetv2_pclmix.judge import judge_validation
 from nnunetv2_pclmix.terms import TERMS, term_weights
 from nnunetv2_pclmix.trainer import nnUNetTrainerPCLMix
+from tests.evaluation.files import write_labels
 
 
 def test_a_training_logs_every_term_and_writes_a_checkpoint_stock_nnunet_reads(make_trainer):
@@ -194,6 +196,25 @@ def test_validation_is_judged_densely_and_says_what_nnunets_own_figure_is(make_t
     validation = Path(trainer.output_folder) / "validation"
     assert (validation / "dense_evaluation.json").is_file()
     assert list(validation.glob("*.npz"))
+
+
+def test_validation_is_judged_as_far_as_there_are_references(tmp_path, monkeypatch):
+    """And what an earlier validation left is gone where there are none."""
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
+    references, validation = tmp_path / "raw" / "Dataset005_X" / "labelsTr_dense", tmp_path / "fold_0" / "validation"
+    for file in (references / "a.nii.gz", validation / "a.nii.gz", validation / "b.nii.gz"):
+        write_labels(file, np.ones((2, 4, 4), np.uint8))
+    description = {"labels": {"background": 0, "RV": 1, "ignore": 2}, "file_ending": ".nii.gz"}
+
+    def judged() -> str:
+        return "\n".join(judge_validation(tmp_path / "fold_0", "Dataset005_X", description))
+
+    assert "1 predictions have no reference and were not judged" in judged()
+    written = [validation / f"dense_evaluation.{kind}" for kind in ("json", "csv")]
+    assert json.loads(written[0].read_text())["unreferenced"] == ["b"]
+    (references / "a.nii.gz").unlink()
+    assert judged().startswith("No dense evaluation")
+    assert not any(file.exists() for file in written)
 
 
 def test_variants_are_named_as_nnunet_names_its_own():
