@@ -75,10 +75,11 @@ def run(args: argparse.Namespace) -> int:
             continue
         folds = finished_folds(earlier, args.folds, args.checkpoints)
         exports.append(Export(earlier, target.with_name(f"{args.trainer}__{plans}__{stage}"), folds))
-    cure = "name another folder with -o"
-    for export in exports:
-        _check_target(export, overwrite=args.overwrite, cure=cure)
+    first, *earlier_stages = exports
+    _check_target(first, overwrite=args.overwrite, cure="name another folder with -o")
+    for export in earlier_stages:
         cure = "name a folder with another parent with -o, because earlier stages go beside it by their names"
+        _check_target(export, overwrite=args.overwrite, cure=cure)
 
     try:
         _write(exports, args.checkpoints, args.trainer)

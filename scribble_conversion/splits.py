@@ -151,19 +151,18 @@ def own_folds(own: Sequence[Mapping[str, Sequence[str]]], cases: Sequence[Case])
     Raises:
         UserError: if the source has none, or if a fold loses one of its sides, or parts a patient.
     """
+    cure = f"give {RANDOM} or a JSON file with --split"
     if not own:
-        raise UserError(f"this source has no split of its own; give {RANDOM} or a JSON file with --split")
+        raise UserError(f"this source has no split of its own; {cure}")
     here = {"train": {case.identifier for case in cases}, "val": {case.identifier for case in judged(cases)}}
     kept = [{side: [name for name in fold[side] if name in here[side]] for side in here} for fold in own]
+    own_split = "the source's own split"
     for index, fold in enumerate(kept):
         for side, names in fold.items():
             if not names:
-                raise UserError(
-                    f"the source's own split, fold {index}, {side} is empty without those held out or unlabelled; "
-                    f"give {RANDOM} or a JSON file with --split"
-                )
-    own_split = "the source's own split"
-    return _checked_folds(kept, cases, own_split, own_split, f"give {RANDOM} or a JSON file with --split")
+                place = f"{own_split}, fold {index}, {side}"
+                raise UserError(f"{place} is empty without those held out or unlabelled; {cure}")
+    return _checked_folds(kept, cases, own_split, own_split, cure)
 
 
 def read_folds(path: Path, cases: Sequence[Case]) -> list[Fold]:

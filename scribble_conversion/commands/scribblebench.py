@@ -10,11 +10,9 @@ from typing import Any
 from scribble_conversion.commands.common import add_common, add_raw_dataset, options_of
 from scribble_conversion.commands.help import add_command
 from scribble_conversion.conversion import convert
-from scribble_conversion.readers.raw_source import preprocessed_folder, source_of
+from scribble_conversion.readers.converted import read_recorded
+from scribble_conversion.readers.raw_source import preprocessed_folder
 from scribble_conversion.readers.scribblebench import find_raw_dataset
-from scribble_conversion.recorded import as_recorded, recorded
-from scribble_conversion.repair import repair_labels
-from scribble_conversion.scan import integer_values, scan_labels
 from scribble_conversion.splits import RANDOM
 from scribble_conversion.summary import summarise
 from scribble_conversion.target import choose_target
@@ -50,16 +48,6 @@ def _run(args: argparse.Namespace) -> None:
     options = options_of(args)
     choose_target(options.dataset_id, options.name, options.overwrite)  # tells mistakes before the long work
     found = find_raw_dataset(args.data, args.case_pattern, preprocessed_folder())
-    scanned = scan_labels([*found.scribble_files, *found.dense_files], args.np)
-    scribbles, dense = (
-        integer_values({file: scanned[file] for file in files}) for files in (found.scribble_files, found.dense_files)
-    )
-    repaired = repair_labels(found.declared, scribbles, dense, args.unlabelled_value)
-    source = source_of(found, repaired, "scribblebench", "--data")
-    source = replace(
-        source,
-        cases=as_recorded(found.declared, found.cases, scanned),
-        drawing=dict(recorded(found.declared, "drawing")),
-        notes=source.notes or ("note: nothing had to be repaired",),
-    )
+    source = read_recorded(found, args.unlabelled_value, args.np, "scribblebench", "--data")
+    source = replace(source, notes=source.notes or ("note: nothing had to be repaired",))
     print(summarise(convert(source, options)))
