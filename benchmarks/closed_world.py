@@ -27,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     dataset = open_dataset(args)
-    names, ignore = list(dataset.structures), dataset.ignore
+    names = sorted(dataset.structures, key=lambda name: dataset.structures[name])  # as they are counted
+    ignore = dataset.ignore
     sizes = [0, *args.patches]
     counts = {size: np.zeros((len(names), 3)) for size in sizes}
     for _, *volumes in dataset.cases():

@@ -2,8 +2,9 @@
 
 Writes checkpoint_calibrated.pth beside the checkpoint: the same network but for one number per class, a plain nnU-Net
 checkpoint to predict with (-chk checkpoint_calibrated.pth) or to export. The offsets are left at zero where, tried on
-held-out cases that they do not come from, they do not improve the Dice of the labelled voxels. Dense references are not
-looked at. Predictions of these same cases from the calibrated checkpoint have seen their strokes: judge it on others.
+held-out patients that they do not come from, they do not improve the Dice of the labelled voxels. Dense references are
+not looked at. Predictions of these same cases from the calibrated checkpoint have seen their strokes: judge it on
+others.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from nnunetv2_pclmix.folders import dataset_folder
 from nnunetv2_pclmix.plain_model import read_checkpoint, read_json
 from nnunetv2_pclmix.trained_model import FINAL, add_model_arguments, finished_folds, trained_folder
 from scribble_conversion.console import UserError
+from scribble_conversion.naming import patients_by_name
+from scribble_conversion.recorded import recorded_patients
 
 if TYPE_CHECKING:
     import torch
@@ -104,7 +107,8 @@ def _calibrate_fold(source: Path, fold: str, checkpoint: str, cases: Sequence[st
         raise UserError(f"fold {fold} holds out {len(voxels)} cases with labelled voxels, two are needed")
     exclusive = not labels.has_regions
     first = int(exclusive)  # behind background
-    result = calibrate(list(voxels.values()), exclusive=exclusive, first_structure=first)
+    patients = _patients(predictor.dataset_json, list(voxels))
+    result = calibrate(list(voxels.values()), exclusive=exclusive, first_structure=first, patients=patients)
     weights = content["network_weights"]
     if result.helps:
         content["network_weights"] = {**weights, bias: weights[bias] + result.offsets.to(weights[bias])}
@@ -127,6 +131,14 @@ def _calibrate_fold(source: Path, fold: str, checkpoint: str, cases: Sequence[st
     print(f"Written: {folder / CALIBRATED}")
 
 
+def _patients(dataset: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Whose cases these are, by what ``dataset.json`` records, else by their names, else each its own patient's."""
+    known = recorded_patients(dataset, names)
+    by_name = patients_by_name(set(names) - known.keys())
+    told = {**(by_name[0] if by_name else {}), **known}
+    return [told.get(name, name) for name in names]
+
+
 def _last_bias(content: dict[str, Any], file: Path) -> str:
     """The entry of ``network_weights`` that is added to the logits of the full resolution."""
     found = [re.fullmatch(r"decoder\.seg_layers\.(\d+)\.bias", name) for name in content["network_weights"]]
@@ -141,7 +153,7 @@ def _number(value: float) -> float | None:
 
 
 def _told(fold: str, channels: Sequence[str], result: Calibration, first: int) -> str:
-    lines = [f"fold {fold}, Dice on labelled voxels of held-out cases, each with offsets that come from others:"]
+    lines = [f"fold {fold}, Dice on labelled voxels of held-out cases, each with offsets from other patients:"]
     width = max(len(name) for name in channels)
     for channel, name in enumerate(channels):
         dice = f"   Dice {result.before[channel]:.3f} -> {result.after[channel]:.3f}" if channel >= first else ""

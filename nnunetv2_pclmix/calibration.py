@@ -39,7 +39,7 @@ class Calibration(NamedTuple):
     Attributes:
         offsets: (C,) to be added to the logits; zero for channels without a held-out stroke.
         before, after: (C,) Dice on the labelled voxels, mean over cases, without and with offsets that come from
-            other cases; NaN for channels without a held-out stroke.
+            other patients; NaN for channels without a held-out stroke.
         helps: whether the mean over the structures is higher with them.
     """
 
@@ -107,31 +107,40 @@ def stroke_dice(case: HeldOut, offsets: Tensor, *, exclusive: bool) -> np.ndarra
     return (2 * common / both).numpy()  # 0 / 0 is NaN
 
 
-def crossed_offsets(cases: Sequence[HeldOut], *, exclusive: bool) -> list[Tensor]:
-    """For each case offsets that come from others only.
+def crossed_offsets(
+    cases: Sequence[HeldOut], *, exclusive: bool, patients: Sequence[str] | None = None
+) -> list[Tensor]:
+    """For each case offsets that come from other patients' cases only.
 
     Args:
-        cases: as for ``calibrate``.
+        cases: two at least.
         exclusive: as for ``fit_offsets``.
+        patients: of each case; None: each its own. Where all are one patient's, the cases are told apart.
     """
-    offsets: list[Tensor] = []
-    for group in np.array_split(np.arange(len(cases)), min(GROUPS, len(cases))):
-        others = [case for number, case in enumerate(cases) if number not in group]
-        offsets += [fit_offsets(others, exclusive=exclusive)] * len(group)
-    return offsets
+    if patients is None or len(set(patients)) == 1:
+        patients = [str(number) for number in range(len(cases))]
+    order = list(dict.fromkeys(patients))
+    parts = np.array_split(np.arange(len(order)), min(GROUPS, len(order)))
+    group_of = {order[member]: group for group, members in enumerate(parts) for member in members}
+    groups = [group_of[patient] for patient in patients]
+    others = {group: [case for case, its in zip(cases, groups, strict=True) if its != group] for group in set(groups)}
+    fitted = {group: fit_offsets(without, exclusive=exclusive) for group, without in others.items()}
+    return [fitted[group] for group in groups]
 
 
-def calibrate(cases: Sequence[HeldOut], *, exclusive: bool, first_structure: int) -> Calibration:
-    """Offsets from all cases, and whether such offsets help cases that they do not come from.
+def calibrate(
+    cases: Sequence[HeldOut], *, exclusive: bool, first_structure: int, patients: Sequence[str] | None = None
+) -> Calibration:
+    """Offsets from all cases, and whether such offsets help patients that they do not come from.
 
     Args:
-        cases: two at least, in an order that keeps those of a patient together: groups of neighbours are left out in
-            turn.
+        cases: two at least.
         exclusive: as for ``fit_offsets``.
         first_structure: the first channel that is a structure, 1 behind background, else 0.
+        patients: as for ``crossed_offsets``.
     """
     none = torch.zeros(cases[0].logits.shape[1], dtype=torch.float64)
-    crossed = crossed_offsets(cases, exclusive=exclusive)
+    crossed = crossed_offsets(cases, exclusive=exclusive, patients=patients)
     before = [stroke_dice(case, none, exclusive=exclusive) for case in cases]
     after = [stroke_dice(case, offsets, exclusive=exclusive) for case, offsets in zip(cases, crossed, strict=True)]
     was, is_now = _mean_over_cases(before), _mean_over_cases(after)

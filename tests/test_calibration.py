@@ -158,6 +158,21 @@ def test_no_case_has_a_part_in_its_own_offsets(rng: np.random.Generator) -> None
     assert [len(crossed_offsets(cases[:n], exclusive=True)) for n in (2, 3, 7)] == [2, 3, 7]
 
 
+def test_no_patient_has_a_part_in_its_own_offsets(rng: np.random.Generator) -> None:
+    patients = ["b", "a", "b", "c", "a", "a", "d", "d", "e", "f", "g"]
+    cases = [case_of(rng, (0.0, 1.0, 2.0), 50) for _ in patients]
+    offsets = crossed_offsets(cases, exclusive=True, patients=patients)
+    for patient in "abcdefg":
+        mine = [number for number, other in enumerate(patients) if other == patient]
+        changed = [HeldOut(-c.logits, c.members) if n in mine else c for n, c in enumerate(cases)]
+        again = crossed_offsets(changed, exclusive=True, patients=patients)
+        assert all(torch.equal(again[n], offsets[n]) for n in mine)
+    pairs = crossed_offsets(cases[:10], exclusive=True, patients=[str(n // 2) for n in range(10)])
+    assert all(torch.equal(a, b) for a, b in zip(pairs, crossed_offsets(cases[:10], exclusive=True), strict=True))
+    alone = crossed_offsets(cases[:4], exclusive=True, patients=["x"] * 4)
+    assert all(torch.equal(a, b) for a, b in zip(alone, crossed_offsets(cases[:4], exclusive=True), strict=True))
+
+
 def test_it_helps_where_the_network_is_wrong_and_says_so_where_it_is_not(rng: np.random.Generator) -> None:
     shift = np.array([0.0, 4.0, -3.0])
     wrong = calibrate([case_of(rng, shift, 300) for _ in range(6)], exclusive=True, first_structure=1)

@@ -13,9 +13,11 @@ import torch
 from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from tqdm import tqdm
 
+from benchmarks.accuracy.dataset import patient_of
 from benchmarks.accuracy.store import RunFolder, read_json
 from benchmarks.accuracy.summary import METRICS, RowRuns, RowSummary, summarise
 from benchmarks.accuracy.table import DIGITS, difference_cell, head, line, spread_cell
+from benchmarks.accuracy.trainers import at_hand
 from nnunetv2_pclmix.calibration import HeldOut, crossed_offsets
 from nnunetv2_pclmix.evaluation import evaluate_folder
 from nnunetv2_pclmix.folders import dataset_folder
@@ -28,8 +30,8 @@ FOLDER = "calibrated"
 def judge_calibrated(folders: Sequence[tuple[int, RunFolder]], references: Path) -> str:
     """Predict the validation cases again with calibrated networks, and judge them densely.
 
-    No case is judged by offsets that its own strokes had a part in. Predictions and ``dense_evaluation.json`` go into
-    ``calibrated`` in the run's folder.
+    No case is judged by offsets that strokes of its patient had a part in. Predictions and ``dense_evaluation.json`` go
+    into ``calibrated`` in the run's folder.
 
     Args:
         folders: seed and folder of judged trainings of one row.
@@ -59,14 +61,17 @@ def predict_calibrated(folder: RunFolder) -> None:
     """Write the crossed predictions of a training into its folder.
 
     Raises:
-        UserError: its checkpoint is missing, or fewer than two cases have labelled voxels.
+        UserError: its checkpoint is missing, nnU-Net does not know its trainer, or fewer than two cases have labelled
+            voxels.
     """
     checkpoint = folder.last_checkpoint
     if checkpoint is None:
         raise UserError(f"{folder.path} has no checkpoint_final.pth; finish the training first")
     definition = folder.definition()
+    if definition["trainer"] == "nnUNetTrainerPartialCE":
+        raise UserError("nnUNetTrainerPartialCE is this instrument's own, which nnU-Net's predictor does not find")
     model = checkpoint.parent.parent
-    predictor = load_predictor(model, "0", checkpoint.name, torch.device(definition["device"]))
+    predictor = load_predictor(model, "0", checkpoint.name, at_hand(definition["device"]))
     labels, rng = predictor.label_manager, np.random.default_rng(0)
     preprocessed = dataset_folder("nnUNet_preprocessed", predictor.plans_manager.dataset_name)
     names: list[str] = []
@@ -86,7 +91,7 @@ def predict_calibrated(folder: RunFolder) -> None:
             raise UserError(f"{folder.path} has a single validation case, calibration needs others")
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
-        crossed = crossed_offsets(voxels, exclusive=not labels.has_regions)
+        crossed = crossed_offsets(voxels, exclusive=not labels.has_regions, patients=[*map(patient_of, names)])
         for name, of_case, offsets in zip(tqdm(names, desc="writing", unit="case"), properties, crossed, strict=True):
             logits = torch.load(Path(scratch) / name).float()
             export_prediction_from_logits(

@@ -20,12 +20,15 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.accuracy.grid import PRECISIONS, Grid, read_grid
 from benchmarks.accuracy.judging import find_references, judge_all
 from benchmarks.accuracy.store import JUDGED, RunFolder
 from scribble_conversion.console import EXIT_USER_ERROR, UserError, run_command
+
+if TYPE_CHECKING:
+    from benchmarks.accuracy.jobs import Job
 
 EXIT_UNFINISHED = 2
 
@@ -87,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     calibrated.set_defaults(run=_calibrated)
     for command in (errors, pseudo, calibrated):
         command.add_argument("--row", required=True, metavar="NAME", help="row of the grid")
+        command.add_argument("--table", metavar="NAME", help="where the row is in several")
+        command.add_argument("--fold", type=int, metavar="N", help="of the grid's, 0 the first, where it has several")
         command.add_argument("--seed", type=int, help="default: the first that is judged; of calibrated: all")
     for command in (run, judge, errors, pseudo, calibrated):
         command.add_argument(
@@ -132,10 +137,12 @@ def _read(args: argparse.Namespace) -> tuple[Grid, Path]:
 
 def _plan(args: argparse.Namespace) -> int:
     from benchmarks.accuracy.jobs import make_jobs, run_folder, write_plan
+    from benchmarks.accuracy.scheduler import alone
 
     grid, output = _read(args)
     jobs = make_jobs(grid, args.device)
-    write_plan(output, grid, jobs)
+    with alone(output):
+        write_plan(output, grid, jobs)
     states = {job.run: run_folder(output, job.run, args.any_code).state() for job in jobs}
     for job in jobs:
         print(f"{job.table:12}  {states[job.run]:9}  {job.run}  {job.label}")
@@ -144,8 +151,8 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from benchmarks.accuracy.jobs import make_jobs, write_plan
-    from benchmarks.accuracy.scheduler import Options, run_jobs
+    from benchmarks.accuracy.jobs import make_jobs
+    from benchmarks.accuracy.scheduler import alone
 
     begin = time.time()
     if args.minutes is not None and not args.minutes > 0:
@@ -157,6 +164,14 @@ def _run(args: argparse.Namespace) -> int:
         print(
             "this processor computes bfloat16 by detours; without --precision it is many times faster", file=sys.stderr
         )
+    with alone(output):
+        return _run_alone(args, grid, jobs, output, begin)
+
+
+def _run_alone(args: argparse.Namespace, grid: Grid, jobs: Sequence[Job], output: Path, begin: float) -> int:
+    from benchmarks.accuracy.jobs import write_plan
+    from benchmarks.accuracy.scheduler import Options, run_jobs
+
     write_plan(output, grid, jobs)
     references = find_references(args.references, _dataset_name(output))
     if references is None:
@@ -219,8 +234,10 @@ def _errors(args: argparse.Namespace) -> int:
             raise UserError(f"expected --group NAME=REGEX, got {entry!r}")
         groups[name] = pattern
     ((job, folder), *_), references = _judged_runs(args)
-    name = re.sub(r"\W+", "_", f"{job['table']}_{args.row}_seed{job['seed']}")
-    for file in inspect_run(folder, references, groups, args.output / "errors" / name, args.worst):
+    fold = f", fold {job['fold']}" if job["fold"] else ""
+    title = f"{job['table']}, {args.row}, seed {job['seed']}{fold}"
+    name = re.sub(r"\W+", "_", title.replace("seed ", "seed"))
+    for file in inspect_run(folder, references, groups, args.output / "errors" / name, args.worst, title):
         if file is not None:
             print(f"Written: {file}")
     return 0
@@ -242,23 +259,35 @@ def _calibrated(args: argparse.Namespace) -> int:
     from benchmarks.accuracy.calibrated import judge_calibrated
 
     runs, references = _judged_runs(args)
-    folders = {folder.path: (job["seed"], folder) for job, folder in runs}  # tables may share a training
-    print(judge_calibrated(list(folders.values()), references))
+    print(judge_calibrated([(job["seed"], folder) for job, folder in runs], references))
     return 0
 
 
 def _judged_runs(args: argparse.Namespace) -> tuple[list[tuple[dict[str, Any], RunFolder]], Path]:
-    """Job and folder of the trainings that a row and a seed name, one at least, and their references."""
+    """Job and folder of the trainings that row, table, fold and seed name, one at least, and their references.
+
+    They are of one table and one fold.
+    """
     from benchmarks.accuracy.jobs import read_plan, run_folder
 
     plan = read_plan(args.output)
     references = _references_for(args.references, plan["dataset_name"])
-    jobs = [j for j in plan["jobs"] if j["row"] == args.row and args.seed in (None, j["seed"])]
-    if not jobs:
-        raise UserError(f"{args.output} has no row '{args.row}'; it has {', '.join({j['row'] for j in plan['jobs']})}")
+    jobs = plan["jobs"]
+    for what in ("row", "table", "fold", "seed"):
+        asked = getattr(args, what)
+        here = list(dict.fromkeys(job[what] for job in jobs))
+        jobs = [job for job in jobs if asked in (None, job[what])]
+        if not jobs:
+            of_row = "" if what == "row" else f" of row '{args.row}'"
+            raise UserError(f"{args.output} has no {what} '{asked}'{of_row}; it has {', '.join(map(str, here))}")
     judged = [(j, f) for j in jobs if (f := run_folder(args.output, j["run"], args.any_code)).state() == JUDGED]
     if not judged:
         raise UserError(f"no training of row '{args.row}' is judged yet; run or judge it first")
+    judged = list({f.path: (j, f) for j, f in reversed(judged)}.values())[::-1]  # tables may share a training
+    for what in ("table", "fold"):
+        found = list(dict.fromkeys(job[what] for job, _ in judged))
+        if len(found) > 1:
+            raise UserError(f"row '{args.row}' is in the {what}s {', '.join(map(str, found))}; choose with --{what}")
     return judged, references
 
 

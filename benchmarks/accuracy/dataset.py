@@ -48,16 +48,17 @@ class Preprocessed:
         return tuple(sorted(path.stem for path in self.data.glob("*.pkl")))
 
     def digest(self, cases: Iterable[str]) -> str:
-        """What the files of the cases are, by name and size."""
+        """What the files of the cases are: labels by their content, others by name and size."""
         sizes = {
             path.name: path.stat().st_size for path in self.data.iterdir() if path.suffix in (".b2nd", ".npz", ".pkl")
         }
-        lines = [
-            f"{name} {sizes[name]}"
-            for case in sorted(cases)
-            for name in (f"{case}.pkl", f"{case}.b2nd", f"{case}_seg.b2nd", f"{case}.npz")
-            if name in sizes
-        ]
+        lines = []
+        for case in sorted(cases):
+            for name in (f"{case}.pkl", f"{case}.b2nd", f"{case}_seg.b2nd", f"{case}.npz"):
+                if name in sizes:
+                    is_label = name.endswith("_seg.b2nd")  # small, and other labels often are as large
+                    what = hashlib.sha256((self.data / name).read_bytes()).hexdigest() if is_label else sizes[name]
+                    lines.append(f"{name} {what}")
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def with_plans_of(self, other: Preprocessed) -> Preprocessed:
@@ -82,7 +83,8 @@ def open_preprocessed(dataset: str, plans_name: str, configuration: str) -> Prep
     if resolved.get("previous_stage"):
         raise UserError(f"{configuration} is the second stage of a cascade, which this instrument does not train")
     resolved = {k: v for k, v in resolved.items() if k not in ("inherits_from", "pclmix", "next_stage")}
-    plans = {**plans, "configurations": {configuration: resolved}}
+    # of plans that were copied by hand nnU-Net takes the name for the data's
+    plans = {**plans, "dataset_name": folder.name, "configurations": {configuration: resolved}}
     plans.pop("pclmix", None)
     preprocessed = Preprocessed(folder, plans, configuration, _dataset_json(folder, "copy the raw dataset's"))
     if not preprocessed.data.is_dir() or not preprocessed.cases:

@@ -15,24 +15,27 @@ import nnunetv2_pclmix
 
 PACKAGE = Path(nnunetv2_pclmix.__file__).parent
 HERE = Path(__file__).parent
-OURS = (HERE / "trainers.py",)
+OURS = (HERE / "trainers.py", PACKAGE / "training_state.py")
 NOT_TRAINING = {  # modules of the package that no training imports or that do not change what it learns
     *(
         "__init__",
         "__main__",
+        "calibrate",
+        "calibration",
         "cli",
         "config",
         "doctor",
         "drawing",
         "export",
         "folders",
+        "held_out",
         "judge",
         "monitoring",
         "plain_model",
     ),
-    *("small_plans", "trainer_variants", "evaluation", "demo", "phantom", "ext_trainer"),
+    *("small_plans", "trained_model", "trainer_variants", "evaluation", "demo", "phantom", "ext_trainer"),
 }  # of config, the values count, see jobs.py
-LIBRARIES = ("nnunetv2", "batchgeneratorsv2", "torch")
+LIBRARIES = ("nnunetv2", "batchgenerators", "batchgeneratorsv2", "dynamic-network-architectures", "monai", "torch")
 
 
 def of_settings(settings: Any) -> str:
@@ -43,14 +46,20 @@ def of_settings(settings: Any) -> str:
 @cache
 def of_code(trainer: str) -> str:
     """Hash of the sources a trainer runs and of the versions of the libraries; comments and layout do not count."""
-    files: list[Path] = list(OURS)
+    files: set[Path] = set(OURS)
     if trainer == "nnUNetTrainerPCLMix":
-        files += [
+        files |= {
             p for p in PACKAGE.rglob("*.py") if p.relative_to(PACKAGE).parts[0].removesuffix(".py") not in NOT_TRAINING
-        ]
+        }
     elif trainer == "nnUNetTrainerPartialCE":
-        files += [PACKAGE / "losses" / "partial.py", PACKAGE / "losses" / "shapes.py"]
+        files |= {PACKAGE / "losses" / "partial.py", PACKAGE / "losses" / "shapes.py", PACKAGE / "precision.py"}
     return _digest(files, [f"{name} {version(name)}" for name in LIBRARIES])
+
+
+@cache
+def of_judging() -> str:
+    """Hash of the sources that judge."""
+    return _digest((PACKAGE / "evaluation").glob("*.py"), ())
 
 
 def _digest(files: Iterable[Path], extra: Iterable[str]) -> str:

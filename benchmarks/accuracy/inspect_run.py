@@ -19,7 +19,7 @@ from scribble_conversion.console import UserError
 
 
 def inspect_run(
-    folder: RunFolder, references: Path, groups: Mapping[str, str], output: Path, worst: int
+    folder: RunFolder, references: Path, groups: Mapping[str, str], output: Path, worst: int, title: str
 ) -> tuple[Path, Path | None]:
     """Write ``OUTPUT.md`` and, where the images are beside the references, ``OUTPUT.png``.
 
@@ -29,10 +29,12 @@ def inspect_run(
         groups: names and regular expressions; a case belongs to every group whose expression its name holds.
         output: file to write, without ending.
         worst: cases to draw, those with the lowest mean Dice.
+        title: first line of the file.
 
     Raises:
-        UserError: an expression matches no case, or a volume is no stack of slices.
+        UserError: an expression is none or matches no case, or a volume is no stack of slices.
     """
+    _require_expressions(groups)
     definition = folder.definition()
     ending = definition["dataset_json"]["file_ending"]
     structures, _ = structures_of(definition["dataset_json"]["labels"], None)
@@ -45,13 +47,21 @@ def inspect_run(
     tables = describe({"all": found, **_grouped(found, groups)}, list(structures))
     text = output.with_suffix(".md")
     text.parent.mkdir(parents=True, exist_ok=True)
-    text.write_text(f"{definition['row']}, seed {definition['seed']}\n\n{tables}", encoding="utf-8")
+    text.write_text(f"{title}\n\n{tables}", encoding="utf-8")
     images = references.parent / "imagesTr"
     if not images.is_dir() or max(max(label_integers(v)) for v in structures.values()) >= len(COLOURS):
         return text, None
     scores = read_json(folder.scores_file)["cases"]
     by_dice = sorted(found, key=lambda e: _mean_dice(scores[e.name]))[:worst]
     return text, _draw(by_dice, folder.predictions(), references, images, ending, structures, output)
+
+
+def _require_expressions(groups: Mapping[str, str]) -> None:
+    for name, pattern in groups.items():
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UserError(f"--group {name}={pattern} is no regular expression: {error}") from error
 
 
 def _grouped(found: Sequence[CaseErrors], groups: Mapping[str, str]) -> dict[str, list[CaseErrors]]:

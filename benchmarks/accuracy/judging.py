@@ -9,7 +9,8 @@ from typing import Any
 from nnunetv2.paths import nnUNet_raw
 from tqdm import tqdm
 
-from benchmarks.accuracy.store import JUDGED, RunFolder
+from benchmarks.accuracy import fingerprint
+from benchmarks.accuracy.store import JUDGED, RunFolder, write_json
 from nnunetv2_pclmix.evaluation import evaluate_folder
 from nnunetv2_pclmix.judge import DENSE_FOLDER
 from scribble_conversion.console import UserError
@@ -46,6 +47,7 @@ def judge_run(folder: RunFolder, references: Path) -> None:
     result = evaluate_folder(
         predictions, references, definition["dataset_json"]["labels"], file_ending=ending, progress=False
     )
+    write_json(folder.judging_file, {"references": str(references), "code": fingerprint.of_judging()})
     result.write(folder.path)
     folder.failure_file.unlink(missing_ok=True)
 

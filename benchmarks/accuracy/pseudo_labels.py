@@ -8,7 +8,6 @@ from them, only a training tells.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 import os
 import tempfile
@@ -25,8 +24,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.accuracy.store import RunFolder
-from benchmarks.accuracy.trainers import make_trainer
+from benchmarks.accuracy.trainers import at_hand, make_trainer
 from nnunetv2_pclmix.closed_world import Strokes
+from nnunetv2_pclmix.config import config_from_plans
 from nnunetv2_pclmix.dataloading.loader import structures_of_labels
 from nnunetv2_pclmix.evaluation.case import label_integers
 from nnunetv2_pclmix.evaluation.folder import structures_of
@@ -50,7 +50,7 @@ def judge_pseudo_labels(
     Args:
         folder: a finished training with ``nnUNetTrainerPCLMix``, no cascade's second stage.
         references: dense labels of the cases.
-        settings: hyper-parameters to override.
+        settings: hyper-parameters to override, by a preset too.
         cases: ``validation`` or ``training``.
         every: take each case of that many.
 
@@ -82,11 +82,12 @@ def _labels(
     folder: RunFolder, definition: Mapping[str, Any], settings: Sequence[Mapping[str, Any]], cases: Sequence[str]
 ) -> Iterator[tuple[str, list[np.ndarray]]]:
     """For each case the predicted labels and those of each setting, on the grid of its files."""
-    trainer = _trained(folder, definition)
+    trained_with = definition["plans"]["pclmix"]
     try:
-        configs = [dataclasses.replace(trainer.config, **setting) for setting in settings]
+        configs = [config_from_plans({"pclmix": {**trained_with, **setting}}, {}) for setting in settings]
     except (TypeError, ValueError) as error:
         raise UserError(f"these are no hyper-parameters: {error}") from error
+    trainer = _trained(folder, definition)
     objective = copy.copy(trainer.objective)
     space = objective.space
     predictor = nnUNetPredictor(device=trainer.device, perform_everything_on_device=trainer.device.type == "cuda")
@@ -110,16 +111,16 @@ def _labels(
 
     for case in cases:
         data, segmentation, _, properties = dataset.load_case(case)
-        image = torch.from_numpy(np.array(data[:]))
-        logits = batch(predictor.predict_sliding_window_return_logits(image).float().cpu())
-        scribbles = batch(torch.from_numpy(np.array(segmentation[:])).long())[:, 0]
+        image, labels = (torch.from_numpy(np.array(each[:])) for each in (data, segmentation))
+        logits = batch(predictor.predict_sliding_window_return_logits(image).float().to(trainer.device))
+        image, scribbles = batch(image.to(trainer.device)), batch(labels.long().to(trainer.device))[:, 0]
         scribbles = torch.where(scribbles < 0, space.ignore_label, scribbles)
         strokes = _strokes(scribbles, space.ignore_label, structures)
         made = [space.labels_of_logits(logits)]
         for config in configs:
             objective.config = config
-            made.append(objective.pseudo_labels(logits, logits, scribbles, None, strokes, batch(image)).labels[0])
-        yield case, [_on_file_grid(space.members(labels), in_2d, trainer, properties) for labels in made]
+            made.append(objective.pseudo_labels(logits, logits, scribbles, None, strokes, image).labels[0])
+        yield case, [_on_file_grid(space.members(labels).cpu(), in_2d, trainer, properties) for labels in made]
 
 
 def _strokes(scribbles: Tensor, ignore_label: int, structures: Sequence[int | Sequence[int]]) -> Strokes:
@@ -148,9 +149,10 @@ def _trained(folder: RunFolder, definition: Mapping[str, Any]) -> Any:
     checkpoint = folder.last_checkpoint
     if checkpoint is None:
         raise UserError(f"{folder.path} has no checkpoint_final.pth; finish the training first")
-    # every trainer begins a log
-    with tempfile.TemporaryDirectory() as scratch, patch.dict(os.environ, nnUNet_results=scratch):
-        trainer = make_trainer(dict(definition))
+    # every trainer begins a log; compiled, the objective would keep the hyper-parameters that it was compiled with
+    changed = {"nnUNet_compile": "f"}
+    with tempfile.TemporaryDirectory() as scratch, patch.dict(os.environ, changed, nnUNet_results=scratch):
+        trainer = make_trainer({**definition, "device": at_hand(definition["device"]).type})
         if trainer.is_cascaded:
             raise UserError("the second stage of a cascade cannot be judged by its pseudo-labels")
         trainer.initialize()

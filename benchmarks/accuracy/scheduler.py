@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmarks.accuracy.jobs import Job, run_folder
-from benchmarks.accuracy.store import FAILED, JUDGED, TRAINED, RunFolder, write_json
+from benchmarks.accuracy.store import FAILED, JUDGED, TRAINED, RunFolder, read_json, write_json
 from benchmarks.accuracy.train import STOPPED
 from scribble_conversion.console import UserError
 
@@ -60,7 +60,7 @@ class Outcome:
 
 
 def run_jobs(jobs: Sequence[Job], output: Path, options: Options) -> Outcome:
-    """Train, predict and judge what is not done yet.
+    """Train, predict and judge what is not done yet, in a folder in which nobody else works (``alone``).
 
     Args:
         jobs: all jobs; those that share a run are run once.
@@ -69,12 +69,9 @@ def run_jobs(jobs: Sequence[Job], output: Path, options: Options) -> Outcome:
 
     Returns:
         What is done, failed and left. A failure ends nothing but its own training, and is not repeated.
-
-    Raises:
-        UserError: another process works in ``output``.
     """
     unique = list({job.run: job for job in reversed(jobs)}.values())[::-1]
-    with _alone(output), _interruptible():
+    with _interruptible():
         waiting, done, failed = _sort(unique, output, options)
         running: dict[str, tuple[Job, subprocess.Popen[bytes]]] = {}
         with tqdm(total=len(unique), initial=done, desc="trainings", unit="run") as bar:
@@ -124,8 +121,6 @@ def _sort(jobs: Sequence[Job], output: Path, options: Options) -> tuple[list[Job
 
 
 def _reason(folder: RunFolder) -> str:
-    from benchmarks.accuracy.store import read_json
-
     return str(read_json(folder.failure_file)["last_line"])
 
 
@@ -134,7 +129,9 @@ def _start(job: Job, folder: RunFolder, options: Options) -> subprocess.Popen[by
     if not folder.definition_file.is_file():
         write_json(folder.definition_file, job.definition)
     folder.results.mkdir(exist_ok=True)
-    line = [sys.executable, "-m", "benchmarks.accuracy.train", str(folder.path.resolve()), "--parent", str(os.getpid())]
+    # not -m, which looks into the current folder first, where another checkout may be
+    program = f"import sys; sys.path[0] = {str(ROOT)!r}; from benchmarks.accuracy.train import main; sys.exit(main())"
+    line = [sys.executable, "-c", program, str(folder.path.resolve()), "--parent", str(os.getpid())]
     if options.stop_at is not None:
         line += ["--stop-at", str(options.stop_at)]
     if options.references is not None:
@@ -187,7 +184,12 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def _alone(output: Path) -> Iterator[None]:
+def alone(output: Path) -> Iterator[None]:
+    """Be the only one who changes a plan and trains in ``output``.
+
+    Raises:
+        UserError: another process works there.
+    """
     import fcntl
 
     output.mkdir(parents=True, exist_ok=True)

@@ -41,6 +41,11 @@ class RunFolder:
         return self.path / JSON_NAME
 
     @property
+    def judging_file(self) -> Path:
+        """With what it was judged."""
+        return self.path / "judging.json"
+
+    @property
     def log(self) -> Path:
         return self.path / "log.txt"
 

@@ -50,7 +50,8 @@ class RowSummary:
         overall: by metric, the mean over the structures' means, and the standard deviation over cases of each case's
             mean over structures.
         by_seed: by metric, the overall mean of each seed in ``seeds``.
-        difference: by metric, against the baseline; empty for the baseline and where one of both is missing.
+        difference: by metric, against the baseline, over the seeds that both have; empty for the baseline and where
+            there is none.
         cost: ``steps``, ``images`` and means over runs of ``training_seconds`` and ``peak_bytes``.
     """
 
@@ -83,7 +84,7 @@ def summarise(rows: Sequence[RowRuns], baseline: str) -> list[RowSummary]:
     Returns:
         One summary per row; a row without a complete seed has no figures.
     """
-    averaged = {row.name: _seed_average(row) for row in rows}
+    compared = next((row for row in rows if row.name == baseline), None)
     summaries = []
     for row in rows:
         seeds = _complete_seeds(row)
@@ -91,7 +92,7 @@ def summarise(rows: Sequence[RowRuns], baseline: str) -> list[RowSummary]:
         if not seeds:
             summaries.append(RowSummary(row.name, (), asked, 0))
             continue
-        cases, structures, values = averaged[row.name]
+        cases, structures, values = _seed_average(row, seeds)
         summaries.append(
             RowSummary(
                 row.name,
@@ -101,7 +102,7 @@ def summarise(rows: Sequence[RowRuns], baseline: str) -> list[RowSummary]:
                 {m: {s: _spread(values[:, j, k]) for j, s in enumerate(structures)} for k, m in enumerate(METRICS)},
                 {m: _overall(values[:, :, k]) for k, m in enumerate(METRICS)},
                 {m: [_overall(_of_seed(row, seed)[2][:, :, k]).mean for seed in seeds] for k, m in enumerate(METRICS)},
-                {} if row.name == baseline else _differences(averaged[row.name], averaged.get(baseline)),
+                {} if compared is None or compared is row else _differences(row, compared),
                 _cost(row),
             )
         )
@@ -128,18 +129,18 @@ def _of_seed(row: RowRuns, seed: int) -> Values:
     return cases, structures, np.array(table)
 
 
-def _seed_average(row: RowRuns) -> Values:
-    parts = [_of_seed(row, seed) for seed in _complete_seeds(row)]
-    if not parts:
-        return [], [], np.empty((0, 0, len(METRICS)))
+def _seed_average(row: RowRuns, seeds: Sequence[int]) -> Values:
+    parts = [_of_seed(row, seed) for seed in seeds]
     return parts[0][0], parts[0][1], _nanmean(np.stack([values for _, _, values in parts]), 0)
 
 
-def _differences(row: Values, baseline: Values | None) -> dict[str, Difference]:
-    if baseline is None or not baseline[0]:
+def _differences(row: RowRuns, baseline: RowRuns) -> dict[str, Difference]:
+    seeds = [seed for seed in _complete_seeds(row) if seed in _complete_seeds(baseline)]
+    if not seeds:
         return {}
-    shared = sorted(set(row[0]) & set(baseline[0]))
-    mine, theirs = (_nanmean(v[[c.index(case) for case in shared]], 1) for c, _, v in (row, baseline))
+    both = [_seed_average(each, seeds) for each in (row, baseline)]
+    shared = sorted(set(both[0][0]) & set(both[1][0]))
+    mine, theirs = (_nanmean(v[[c.index(case) for case in shared]], 1) for c, _, v in both)
     return {m: paired_difference(mine[:, k], theirs[:, k]) for k, m in enumerate(METRICS)} if shared else {}
 
 

@@ -37,11 +37,11 @@ def write_tables(output: Path, any_code: bool = False) -> list[Path]:
     for table in plan["grid"]["tables"]:
         jobs = [job for job in plan["jobs"] if job["table"] == table["name"]]
         folders = [run_folder(output, job["run"], any_code) for job in jobs]
-        rows, machines, codes = _runs(table["rows"], jobs, folders)
+        rows, origin = _runs(table["rows"], jobs, folders)
         summaries = summarise(rows, table["baseline"])
         stem = re.sub(r"[^\w.-]+", "_", table["name"])
         file = output / f"{stem}.md"
-        file.write_text(markdown(plan["grid"], table, summaries, machines, codes), encoding="utf-8")
+        file.write_text(markdown(plan["grid"], table, summaries, origin), encoding="utf-8")
         write_json(
             output / f"{stem}.json",
             _plain({"grid": plan["grid"], "table": table, "rows": [dataclasses.asdict(row) for row in summaries]}),
@@ -56,30 +56,57 @@ def write_tables(output: Path, any_code: bool = False) -> list[Path]:
     return written
 
 
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where the figures of a table come from.
+
+    Attributes:
+        machines: what was trained on.
+        precisions: of the trainings' arithmetic.
+        codes: versions of the code by trainer.
+        planned: those of the plan, likewise.
+        judgings: references and version of the code with which was judged; None where it is not noted.
+    """
+
+    machines: set[str] = dataclasses.field(default_factory=set)
+    precisions: set[str] = dataclasses.field(default_factory=set)
+    codes: dict[str, set[str]] = dataclasses.field(default_factory=dict)
+    planned: dict[str, set[str]] = dataclasses.field(default_factory=dict)
+    judgings: set[tuple[str, str] | None] = dataclasses.field(default_factory=set)
+
+
 def _runs(
     names: Sequence[str], jobs: Sequence[Mapping[str, Any]], folders: Sequence[RunFolder]
-) -> tuple[list[RowRuns], set[str], dict[str, set[str]]]:
-    """The rows' runs, the machines they ran on, and the code versions by trainer."""
+) -> tuple[list[RowRuns], Origin]:
+    """The rows' runs, and where they come from."""
     rows: dict[str, dict[tuple[int, int], Any]] = {name: {} for name in names}
-    machines: set[str] = set()
-    codes: dict[str, set[str]] = {}
+    origin = Origin()
     for job, folder in zip(jobs, folders, strict=True):
         found = None
         if folder.state() == JUDGED:
             result, definition = folder.result(), folder.definition()
             found = (read_json(folder.scores_file)["cases"], result)
-            machines.add(f"{result['machine']} ({definition['device']})")
-            codes.setdefault(definition["trainer"], set()).add(folder.path.name.split("-")[-1])
+            origin.machines.add(f"{result['machine']} ({definition['device']})")
+            origin.precisions.add(_precision(definition))
+            for versions, run in ((origin.codes, folder.path.name), (origin.planned, job["run"])):
+                versions.setdefault(definition["trainer"], set()).add(run.split("-")[-1])
+            judging = read_json(folder.judging_file) if folder.judging_file.is_file() else None
+            origin.judgings.add(judging and (judging["references"], judging["code"]))
         rows[job["row"]][job["seed"], job["fold"]] = found
-    return [RowRuns(name, runs) for name, runs in rows.items()], machines, codes
+    return [RowRuns(name, runs) for name, runs in rows.items()], origin
+
+
+def _precision(definition: Mapping[str, Any]) -> str:
+    if definition["device"] == "cpu":
+        return str(definition.get("precision", "float32"))
+    return "nnU-Net's precision"
 
 
 def markdown(
     grid: Mapping[str, Any],
     table: Mapping[str, Any],
     rows: Sequence[RowSummary],
-    machines: set[str],
-    codes: Mapping[str, set[str]],
+    origin: Origin,
 ) -> str:
     """The table as Markdown: Dice, HD95, cost, and what has to be known beside the figures."""
     steps = f"{table['epochs'] * table['iterations']:,} steps ({table['epochs']} x {table['iterations']})"
@@ -90,12 +117,12 @@ def markdown(
         f"# {grid['name']}: {table['name']}",
         "",
         f"Dataset {grid['dataset']}, configuration {grid['configuration']} of {grid['plans']}; patients: {folds}; "
-        f"{steps} per training, last checkpoint.",
+        f"{steps} per training, {' and '.join(sorted(origin.precisions)) or 'not trained yet'}, last checkpoint.",
     ]
     structures = next((list(row.structures["dice"]) for row in rows if row.seeds), [])
     for metric in METRICS:
         lines += ["", f"## {TITLES[metric]}", "", *_scores(rows, metric, structures, table["baseline"])]
-    lines += ["", "## Cost", "", *_cost(rows), "", "## Notes", "", *_notes(table, rows, machines, codes)]
+    lines += ["", "## Cost", "", *_cost(rows), "", "## Notes", "", *_notes(table, rows, origin)]
     return "\n".join(lines) + "\n"
 
 
@@ -131,22 +158,26 @@ def _cost(rows: Sequence[RowSummary]) -> list[str]:
     return lines
 
 
-def _notes(
-    table: Mapping[str, Any], rows: Sequence[RowSummary], machines: set[str], codes: Mapping[str, set[str]]
-) -> list[str]:
+def _notes(table: Mapping[str, Any], rows: Sequence[RowSummary], origin: Origin) -> list[str]:
     cases = sorted({row.cases for row in rows if row.seeds})
     lines = [
         f"- Mean ± standard deviation over {' or '.join(map(str, cases)) or 'no'} cases, each averaged over the seeds "
         f"{', '.join(map(str, table['seeds']))} as far as they are judged.",
-        f"- Against the baseline: mean paired difference over cases with its {CONFIDENCE:.0%} bootstrap interval over "
-        f"cases. It does not hold the chance of the seeds, nor that two cases of a patient are alike.",
+        "- Against the baseline: mean paired difference over cases, of the seeds that both have, with its "
+        f"{CONFIDENCE:.0%} bootstrap interval over cases. It does not hold the chance of the seeds, nor that two cases "
+        "of a patient are alike.",
         "- Images seen: images through the network; with PCLMix patches and their mixed twins.",
-        f"- Time and memory as on {', '.join(sorted(machines)) or 'no machine yet'}; other trainings may have run "
-        "beside.",
+        f"- Time and memory as on {', '.join(sorted(origin.machines)) or 'no machine yet'}; other trainings may have "
+        "run beside.",
     ]
-    mixed = sorted(trainer for trainer, versions in codes.items() if len(versions) > 1)
+    mixed = sorted(trainer for trainer, versions in origin.codes.items() if len(versions) > 1)
     if mixed:
         lines.append(f"- Runs of {', '.join(mixed)} were made by different versions of the code.")
+    others = sorted(trainer for trainer, versions in origin.codes.items() if versions - origin.planned[trainer])
+    if others:
+        lines.append(f"- Runs of {', '.join(others)} were made by other code than the plan's.")
+    if len(origin.judgings) > 1:
+        lines.append("- Judged by different code or references; the command judge --again does it anew.")
     return lines
 
 

@@ -6,21 +6,24 @@ Ends with 0 when the training and the predictions are complete, with ``STOPPED``
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.accuracy import fingerprint
 from benchmarks.accuracy.judging import judge_run
 from benchmarks.accuracy.store import RunFolder, read_json, write_json
 from benchmarks.accuracy.trainers import Measured, TimeIsUp, epoch_seconds, images_per_step, make_trainer
+from scribble_conversion.console import UserError
 
 STOPPED = 75
 
@@ -41,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.set_num_threads(1)
         torch.set_num_interop_threads(1)
     if not folder.result_file.is_file():
+        _require_planned_code(definition)
         trainer = make_trainer(definition)
         trainer.stop_at, trainer.parent = args.stop_at, args.parent
         try:
@@ -81,6 +85,24 @@ def train(trainer: Measured, folder: RunFolder) -> None:
         write_json(folder.resources_file, {"peak_bytes": peak, "sessions": before.get("sessions", 0) + 1})
 
 
+def _resources(folder: RunFolder, device: torch.device) -> dict[str, int]:
+    """What ``train`` noted; what this process took where one that was killed could not."""
+    if folder.resources_file.is_file():
+        return read_json(folder.resources_file)
+    return {"peak_bytes": peak_bytes(device), "sessions": 1}
+
+
+def _require_planned_code(definition: Mapping[str, Any]) -> None:
+    """Make sure that the sources are still those that the run's name tells of.
+
+    Raises:
+        UserError: they have been edited since, or others are imported.
+    """
+    planned = definition["run"].split("-")[-1]
+    if fingerprint.of_code(definition["trainer"]) != planned:
+        raise UserError("the code is another than when this training was planned; run the grid again")
+
+
 def peak_bytes(device: torch.device) -> int:
     """Most memory so far: allocated on a CUDA device, else held by this process, without the loader's workers."""
     if device.type == "cuda":
@@ -104,7 +126,7 @@ def result_of(trainer: Measured, folder: RunFolder, prediction_seconds: float) -
         "images": steps * images,
         "training_seconds": sum(epoch_seconds(trainer)),
         "prediction_seconds": prediction_seconds,
-        **read_json(folder.resources_file),
+        **_resources(folder, trainer.device),
         "machine": torch.cuda.get_device_name(trainer.device) if cuda else processor_name(),
         "versions": {name: version(name) for name in ("nnunetv2", "torch", "batchgeneratorsv2")},
         "predictions": str((Path(trainer.output_folder) / "validation").resolve().relative_to(folder.path.resolve())),
@@ -130,6 +152,7 @@ def _locked(path: Path) -> Any:
     import fcntl
 
     file = path.open("w")
+    os.register_at_fork(after_in_child=file.close)  # a loader's worker that is left over must not hold it
     fcntl.flock(file, fcntl.LOCK_EX)
     return file
 

@@ -120,6 +120,12 @@ def restart_with_seeds(augmenter: Any, rng: np.random.Generator) -> None:
     next(augmenter)
 
 
+def at_hand(device: str) -> torch.device:
+    """The device of a training, or the CPU where this machine has none."""
+    missing = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
+    return torch.device("cpu" if missing.get(device) else device)
+
+
 def measured(trainer: str) -> type[Measured]:
     """The trainer of that name with what every row shares; it keeps its name, so that its models can be used."""
     known = (nnUNetTrainer, nnUNetTrainerNoMirroring, nnUNetTrainerPCLMix, nnUNetTrainerPartialCE)

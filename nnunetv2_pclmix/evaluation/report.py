@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -133,17 +134,31 @@ class DenseEvaluation:
         """Write ``dense_evaluation.json`` (everything) and ``dense_evaluation.csv`` (a line per case and structure).
 
         Args:
-            folder: made where it is missing; files of these two names are replaced.
+            folder: made where it is missing; files of these two names are replaced, the JSON last and each at once, so
+                that what is half written does not pass for a judgement.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / JSON_NAME).write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        with (folder / CSV_NAME).open("w", newline="", encoding="utf-8") as stream:
+        with _replaced(folder / CSV_NAME) as stream:
             writer = csv.writer(stream)
             writer.writerow(("case", "structure", *METRICS, "predicted_voxels", "reference_voxels"))
             for case in self.cases:
                 for name, scores in case.structures.items():
                     figures = ["" if math.isnan(v := getattr(scores, metric)) else f"{v:.6f}" for metric in METRICS]
                     writer.writerow((case.name, name, *figures, scores.predicted_voxels, scores.reference_voxels))
+        with _replaced(folder / JSON_NAME) as stream:
+            stream.write(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[TextIO]:
+    """A text file that is there when all of it is written."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("w", newline="", encoding="utf-8") as stream:
+            yield stream
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _nanmean(values: Iterable[float]) -> float:

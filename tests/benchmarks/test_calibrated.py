@@ -24,8 +24,9 @@ def test_a_training_calibrated(trainer_of, workspace, monkeypatch):
     given = []
 
     def fixed(offsets):
-        def crossed(voxels, *, exclusive):
+        def crossed(voxels, *, exclusive, patients):
             assert exclusive
+            assert patients == ["patient003"] * len(voxels)
             given.append(len(voxels))
             return [torch.tensor(offsets).double()] * len(voxels)
 
@@ -57,6 +58,13 @@ def test_mistakes(trainer_of, write_grid, workspace, tmp_path, capsys):
 
     from benchmarks.accuracy.grid import read_grid
     from benchmarks.accuracy.jobs import make_jobs
+
+    _, partial = trainer_of("partial CE", folder="partial")
+    checkpoint = partial.results / "model" / "fold_0" / "checkpoint_final.pth"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    with pytest.raises(UserError, match="nnUNetTrainerPartialCE is this instrument's own"):
+        calibrated.judge_calibrated([(1, partial)], workspace.raw / "labelsTr_dense")
 
     grid = read_grid(write_grid())
     write_plan(tmp_path, grid, make_jobs(grid, "cpu"))

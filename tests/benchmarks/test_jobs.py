@@ -151,6 +151,18 @@ def test_a_dense_dataset_with_other_images_or_cases_is_refused(write_grid, twin)
         _jobs(write_grid, rows=[STOCK, DENSE], dense_dataset=512)
 
 
+def test_other_labels_of_the_same_size_make_another_training(write_grid, twin):
+    shutil.copy(twin / "nnUNetPlansSmall.json", twin / "nnUNetPlansOther.json")
+    changes = {"rows": [STOCK], "dataset": 512, "plans": "nnUNetPlansOther"}
+    before = _jobs(write_grid, **changes)[0]
+    assert before.definition["plans"]["dataset_name"] == "Dataset512_Dense"  # though the plans are the other's
+    file = next((twin / "nnUNetPlans_2d").glob("patient001*_seg.b2nd"))
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert _jobs(write_grid, **changes)[0].run != before.run
+
+
 @pytest.mark.parametrize("missing", ["dataset.json", "nnUNetPlans_2d"])
 def test_a_dense_dataset_that_is_not_preprocessed_is_told_with_the_cure(write_grid, twin, missing):
     (twin / missing).rename(twin / "elsewhere")

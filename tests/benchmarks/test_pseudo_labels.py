@@ -41,7 +41,10 @@ def test_pseudo_labels_of_a_training(trainer_of, workspace):
     assert mean["{}"] > mean["prediction"]  # the strokes tell more than a network that has learned nothing
     assert mean["{}"] != mean['{"closed_world": false}']
 
-    for wrong in ({"no_such_name": 1}, {"appearance_weight": -1}):
+    _, rows = _rows(judge_pseudo_labels(run, references, [{"preset": "published"}], "training", every=4))
+    assert rows['{"preset": "published"}'] == rows["prediction"]
+
+    for wrong in ({"no_such_name": 1}, {"preset": "unknown"}, {"appearance_weight": -1}):
         with pytest.raises(UserError, match="no hyper-parameters"):
             judge_pseudo_labels(run, references, [wrong])
 

@@ -4,15 +4,16 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.utils._pytree import tree_flatten
 
-from benchmarks.accuracy import cli, scheduler, train
+from benchmarks.accuracy import cli, fingerprint, scheduler, train
 from benchmarks.accuracy.grid import read_grid
 from benchmarks.accuracy.jobs import Job, make_jobs, run_folder
-from benchmarks.accuracy.scheduler import Options, environment, run_jobs
+from benchmarks.accuracy.scheduler import Options, alone, environment, run_jobs
 from benchmarks.accuracy.store import BEGUN, FAILED, JUDGED, RunFolder, write_json
 from benchmarks.accuracy.trainers import TimeIsUp, images_per_step
 from scribble_conversion.console import UserError
@@ -163,7 +164,8 @@ def test_a_training_whose_parent_is_gone_stops(trainer_of):
 
 
 def _broken(name="broken"):
-    return Job("main", name, 0, 1, {"device": "cpu", "trainer": "nnUNetTrainer"}, f"{name}-0")
+    run = f"{name}-{fingerprint.of_code('nnUNetTrainer')}"
+    return Job("main", name, 0, 1, {"device": "cpu", "trainer": "nnUNetTrainer", "run": run}, run)
 
 
 def test_a_failure_is_recorded_and_not_repeated(tmp_path):
@@ -194,8 +196,66 @@ def test_two_commands_in_one_folder(tmp_path):
 
     with (tmp_path / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another process works in"):
-            run_jobs([], tmp_path, Options())
+        with pytest.raises(UserError, match="another process works in"), alone(tmp_path):
+            raise AssertionError
+
+
+def test_another_run_leaves_the_plan_of_the_one_at_work(workspace, write_grid, tmp_path, capsys):
+    grid, output = str(write_grid()), tmp_path / "out"
+    with alone(output):
+        write_json(output / "plan.json", {"of": "the other"})
+        for command in ("plan", "run"):
+            assert cli.main([command, grid, "--output", str(output)]) == 1
+            assert "another process works in" in capsys.readouterr().err
+    assert json.loads((output / "plan.json").read_text()) == {"of": "the other"}
+
+
+def test_code_that_is_not_the_planned_trains_nothing(workspace, write_grid, tmp_path):
+    job = make_jobs(read_grid(write_grid()), "cpu")[0]
+    other = f"{job.run.split('-')[0]}-abcdef"
+    outcome = run_jobs([replace(job, run=other, definition={**job.definition, "run": other})], tmp_path, Options())
+    assert "the code is another than when this training was planned; run the grid again" in outcome.failed[0][1]
+    assert not list(tmp_path.rglob("*.pth"))
+
+
+def test_the_training_is_of_this_checkout_wherever_one_stands(tmp_path, monkeypatch):
+    other = tmp_path / "benchmarks" / "accuracy"
+    other.mkdir(parents=True)
+    for package in (other.parent, other):
+        (package / "__init__.py").touch()
+    (other / "train.py").write_text("raise SystemExit('the other checkout')")
+    monkeypatch.chdir(tmp_path)
+    outcome = run_jobs([_broken()], tmp_path / "out", Options())
+    assert outcome.failed == (("broken, seed 1", "KeyError: 'plans'"),)
+
+
+def test_a_finished_training_that_could_not_note_what_it_took(trainer_of):
+    trainer, run = trainer_of()
+    train.train(trainer, run)
+    run.resources_file.unlink()  # as if it had been killed at the end of its training
+    result = train.result_of(trainer, run, 1.0)
+    assert result["sessions"] == 1
+    assert result["peak_bytes"] > 2**26
+
+
+def test_a_workers_copy_of_the_lock_does_not_hold_it(tmp_path):
+    import fcntl
+
+    lock = train._locked(tmp_path / "lock")
+    ready, end = os.pipe(), os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(ready[1], b"x")
+        os.read(end[0], 1)
+        os._exit(0)
+    try:
+        os.read(ready[0], 1)
+        lock.close()
+        with (tmp_path / "lock").open("w") as again:
+            fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.write(end[1], b"x")
+        os.waitpid(child, 0)
 
 
 def test_the_processes_variables(tmp_path):

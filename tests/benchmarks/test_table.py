@@ -67,6 +67,17 @@ def test_rows_are_compared_over_the_cases_they_share():
     assert row.difference["hd95_mm"].high < 0
 
 
+def test_rows_are_compared_over_the_seeds_they_share():
+    base, good = made_up_scores(6, 0.6, 9), made_up_scores(6, 0.8, 5)
+    rows = [_row("stock", {(1, 0): base, (2, 0): None}), _row("mine", {(1, 0): base, (2, 0): good})]
+    _, mine = summarise(rows, "stock")
+    assert mine.seeds == (1, 2)
+    assert mine.difference["dice"].mean == 0
+    _, other = summarise([rows[0], _row("mine", {(1, 0): None, (2, 0): good})], "stock")
+    assert other.seeds == (2,)
+    assert not other.difference
+
+
 @pytest.fixture
 def output(tmp_path):
     """An output folder with a plan, two judged runs of two rows and one run missing."""
@@ -143,6 +154,46 @@ def test_code_that_changed_between_runs_is_told(output):
     text = (output / "main_table.md").read_text()
     assert "| mine | 2/2 |" in text
     assert "made by different versions of the code" in text
+    for run in ("stock1", "stock2", "mine1"):
+        (output / "runs" / f"{run}-abc").rename(output / "runs" / f"{run}-def")
+    assert cli.main(["table", str(output), "--any-code"]) == 0
+    text = (output / "main_table.md").read_text()
+    assert "made by different versions" not in text
+    assert "were made by other code than the plan's" in text
+
+
+def test_precision_and_other_judging_are_told(output):
+    assert cli.main(["table", str(output)]) == 0
+    text = (output / "main_table.md").read_text()
+    assert "per training, float32, last checkpoint" in text
+    assert "Judged by different" not in text
+    folder = RunFolder(output / "runs" / "mine1-abc")
+    write_json(folder.judging_file, {"references": "here", "code": "abc"})
+    write_json(folder.definition_file, {**folder.definition(), "precision": "bfloat16"})
+    assert cli.main(["table", str(output)]) == 0
+    text = (output / "main_table.md").read_text()
+    assert "per training, bfloat16 and float32, last checkpoint" in text
+    assert "Judged by different code or references; the command judge --again" in text
+
+
+def test_rows_of_several_tables_and_folds_have_to_be_chosen(output, capsys):
+    plan = json.loads((output / "plan.json").read_text())
+    other = [{**job, "table": "other", "run": f"{job['row']}{3 - job['seed']}-abc"} for job in plan["jobs"]]
+    command = ["errors", str(output), "--row", "mine", "--references", str(output)]
+
+    def says(*options, jobs):
+        write_json(output / "plan.json", {**plan, "jobs": jobs})
+        assert cli.main([*command, *options]) == 1
+        return capsys.readouterr().err
+
+    assert "row 'mine' is in the tables main table, other; choose with --table" in says(
+        "--seed", "1", jobs=plan["jobs"] + other
+    )
+    folds = [{**job, "fold": job["seed"] - 1, "seed": 1} for job in plan["jobs"]]
+    assert "row 'mine' is in the folds 0, 1; choose with --fold" in says(jobs=folds)
+    assert "has no seed '7' of row 'mine'; it has 1, 2" in says("--seed", "7", jobs=plan["jobs"])
+    assert "has no table 'x' of row 'mine'; it has main table" in says("--table", "x", jobs=plan["jobs"])
+    assert "--group ED=[ is no regular expression" in says("--group", "ED=[", jobs=plan["jobs"])
 
 
 def test_a_folder_without_a_plan(tmp_path, capsys):

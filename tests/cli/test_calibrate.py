@@ -207,3 +207,11 @@ def test_many_labelled_voxels_are_sampled(monkeypatch: pytest.MonkeyPatch) -> No
     assert not torch.equal(samples[0].members, samples[2].members)
     for sample in samples:
         assert torch.equal(sample.members[:, 1], sample.logits[:, 0] == 1)
+
+
+def test_patients_are_those_recorded_else_named() -> None:
+    names = ["patient003_frame01", "patient003_frame09", "patient004_frame01", "x1", "x2"]
+    assert calibrate._patients({}, names[:3]) == ["patient003", "patient003", "patient004"]
+    assert calibrate._patients({}, names) == names  # not all are named in one way
+    notes = {"scribbles": {"patients": {"x1": "x", "x2": "x"}}}
+    assert calibrate._patients(notes, names) == ["patient003", "patient003", "patient004", "x", "x"]

@@ -149,6 +149,23 @@ def test_unreadable_file_is_named(tmp_path: Path) -> None:
         evaluate_folder(tmp_path / "p", tmp_path / "r", LABELS, progress=False)
 
 
+def test_what_cannot_be_written_whole_leaves_what_was_there(
+    tmp_path: Path, cases: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = evaluate_folder(tmp_path / "predictions", tmp_path / "references", LABELS, progress=False)
+    out = tmp_path / "out"
+    result.write(out)
+    before = {file.name: file.read_text() for file in out.iterdir()}
+
+    def full(*_: object, **__: object) -> str:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("nnunetv2_pclmix.evaluation.report.json.dumps", full)
+    with pytest.raises(OSError, match="no space"):
+        result.write(out)
+    assert {file.name: file.read_text() for file in out.iterdir()} == before
+
+
 @pytest.mark.slow
 def test_worker_processes_give_the_same(tmp_path: Path, cases: dict) -> None:
     folders = tmp_path / "predictions", tmp_path / "references"
