@@ -23,6 +23,7 @@ from nnunetv2_pclmix.trained_model import FINAL, add_model_arguments, finished_f
 from scribble_conversion.console import UserError
 from scribble_conversion.naming import patients_by_name
 from scribble_conversion.recorded import recorded_patients
+from scribble_conversion.source import name_some
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{CALIBRATED} is what this command writes; name the checkpoint to calibrate after -chk")
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UserError("there is no CUDA device; add -device cpu")
+    if args.device == "mps" and not torch.backends.mps.is_available():
+        raise UserError("there is no Apple GPU; add -device cpu")
     source = trained_folder(args)
     folds = finished_folds(source, args.folds, [args.checkpoint])
     for fold in [fold for fold in folds if not fold.isdigit()]:
@@ -70,20 +73,27 @@ def _held_out(source: Path, fold: str) -> list[str]:
     """The cases of which a fold has not been trained with any.
 
     Raises:
-        UserError: nnU-Net's splits do not say.
+        UserError: nnU-Net's splits do not say, or the training has seen some of them.
     """
     file = _preprocessed(source) / "splits_final.json"
+    if not file.is_file():
+        raise UserError(f"{file} does not exist, so nobody can tell which cases were held out; restore the training's")
     splits: Any = read_json(file)
     if int(fold) >= len(splits):
         raise UserError(f"{file} has {len(splits)} folds, none for fold_{fold}; choose folds with -f")
-    return sorted(splits[int(fold)]["val"])
+    held_out = sorted(splits[int(fold)]["val"])
+    seen = sorted(set(held_out) & set(splits[int(fold)]["train"]))
+    if seen:
+        raise UserError(f"{file} trains fold {fold} with {name_some(seen)}, which it also holds out; correct it")
+    return held_out
 
 
 def _calibrate_fold(source: Path, fold: str, checkpoint: str, cases: Sequence[str], device: torch.device) -> None:
     """Calibrate one fold and write what comes of it.
 
     Raises:
-        UserError: too few cases have labelled voxels, a file is damaged, or the network has no biases to move.
+        UserError: too few cases have labelled voxels, none of them background, a file is damaged, or the network has no
+            biases to move.
     """
     import numpy as np
 
@@ -92,6 +102,7 @@ def _calibrate_fold(source: Path, fold: str, checkpoint: str, cases: Sequence[st
     from nnunetv2_pclmix.held_out import channel_names, labelled_voxels, load_predictor, predict_cases
 
     folder = source / f"fold_{fold}"
+    read_json(source / "dataset.json")  # nnU-Net would end in a traceback
     content = read_checkpoint(folder / checkpoint)
     bias = _last_bias(content, folder / checkpoint)
     predictor = load_predictor(source, fold, checkpoint, device)
@@ -106,6 +117,11 @@ def _calibrate_fold(source: Path, fold: str, checkpoint: str, cases: Sequence[st
     if len(voxels) < 2:
         raise UserError(f"fold {fold} holds out {len(voxels)} cases with labelled voxels, two are needed")
     exclusive = not labels.has_regions
+    if exclusive and not any(case.members[:, 0].any() for case in voxels.values()):
+        raise UserError(
+            f"fold {fold} holds out no stroke of the background, against which the structures are weighed; scribble "
+            "some in the cases that it holds out"
+        )
     first = int(exclusive)  # behind background
     patients = _patients(predictor.dataset_json, list(voxels))
     result = calibrate(list(voxels.values()), exclusive=exclusive, first_structure=first, patients=patients)
@@ -123,8 +139,8 @@ def _calibrate_fold(source: Path, fold: str, checkpoint: str, cases: Sequence[st
         "helps": result.helps,
     }
     try:
-        (folder / REPORT).write_text(json.dumps(report, indent=4) + "\n", encoding="utf-8")
         write_at_once(content, folder / CALIBRATED)
+        (folder / REPORT).write_text(json.dumps(report, indent=4) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{folder / CALIBRATED} cannot be written: {error}") from error
     print(_told(fold, channels, result, first))

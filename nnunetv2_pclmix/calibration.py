@@ -57,8 +57,8 @@ def fit_offsets(cases: Sequence[HeldOut], *, exclusive: bool) -> Tensor:
         exclusive: whether channels are classes (softmax) or regions (sigmoid).
 
     Returns:
-        (C,) float64; of classes relative to the first one that has strokes. Zero for classes without strokes and for
-        regions that hold all or none of them.
+        (C,) float64; of classes relative to the first one, background, and all zero where it has no strokes. Zero for
+        classes without strokes and for regions that hold all or none of them.
     """
     logits = torch.cat([case.logits for case in cases])
     members = torch.cat([case.members for case in cases])
@@ -66,7 +66,7 @@ def fit_offsets(cases: Sequence[HeldOut], *, exclusive: bool) -> Tensor:
     weights = torch.cat([logits.new_full((size,), 1 / (size * len(sizes))) for size in sizes])
     seen = members.any(0) if exclusive else members.any(0) & ~members.all(0)
     offsets = logits.new_zeros(logits.shape[1])
-    if int(seen.sum()) < 1 + exclusive:
+    if int(seen.sum()) < 1 + exclusive or (exclusive and not seen[0]):
         return offsets
     bias, scale = _minimise(logits[:, seen], members[:, seen].to(logits.dtype), weights, PRIOR / len(cases), exclusive)
     if scale > 0:  # else the logits say nothing of these voxels, and their scale cannot be undone

@@ -32,11 +32,18 @@ def save(save_stock: Callable[[Any], None], path: Path, state: dict[str, Any]) -
 
 
 def write_at_once(content: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint beside where it goes, and put it in place when it is whole."""
+    """Write a checkpoint beside where it goes, and put it in place when it is whole.
+
+    Raises:
+        OSError: it cannot be written, for instance on a full disk.
+    """
     partial = path.with_name(f"{path.name}.partial")
     try:
         with partial.open("wb") as file:
-            torch.save(content, file)
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:  # what torch makes of a full disk
+                raise OSError(str(error)) from error
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from nnunetv2_pclmix import __version__
 from scribble_conversion.console import run_command
+from scribble_conversion.parallel import terminated_like_interrupted
 
 COMMANDS = {
     "calibrate": ("nnunetv2_pclmix.calibrate", "fit a trained network's last biases to held-out strokes"),
@@ -45,4 +46,5 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit status: 0 where all went well, 1 after a mistake of the user's, which is told on stderr.
     """
     parsed = build_parser().parse_args(args)
-    return run_command(lambda: parsed.run(parsed))
+    with terminated_like_interrupted():
+        return run_command(lambda: parsed.run(parsed))

@@ -111,7 +111,7 @@ def draw_comparison(
     foreground = [value for value in class_names if value != 0]
     footer = 0.35 + 0.2 * (caption.count("\n") + 1 if caption else 0)
     width, height = panel_inches * len(rows[0]) + 0.25, panel_inches * len(rows) + 0.3 + footer
-    with mpl.rc_context({"font.size": 9, "font.family": "DejaVu Sans"}):
+    with mpl.rc_context({"font.size": 9, "font.family": "DejaVu Sans", "text.parse_math": False}):
         figure = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(rows), len(rows[0]), squeeze=False)

@@ -69,6 +69,7 @@ def write_model(source: Path, folder: Path, folds: Sequence[str], checkpoints: S
     """
     folder.mkdir()
     _write_plans(source, folder)
+    read_json(source / "dataset.json")  # without it nnU-Net does not predict
     _copy(source, folder, ["dataset.json", "dataset_fingerprint.json"])
     for fold in folds:
         origin, target = source / f"fold_{fold}", folder / f"fold_{fold}"
@@ -105,7 +106,7 @@ def check_model(folder: Path, folds: Sequence[str], checkpoints: Sequence[str], 
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of the training.
+    """Read one of nnU-Net's JSON files.
 
     Raises:
         UserError: it is not there, or no JSON.
@@ -113,7 +114,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; expected the results folder of a training") from error
+        raise UserError(f"{path} does not exist; is {path.parent} the folder that you meant?") from error
     except ValueError as error:
         raise UserError(f"{path} is no JSON: {error}") from error
 
@@ -141,13 +142,13 @@ def _write_plans(source: Path, folder: Path) -> None:
 
 
 def _write_checkpoint(source: Path, target: Path, trainer: str) -> None:
-    import torch
+    from nnunetv2_pclmix.checkpoint import write_at_once
 
     try:
         plain = plain_checkpoint(read_checkpoint(source), trainer)
     except (KeyError, TypeError) as error:
         raise UserError(f"{source} is no whole checkpoint of nnU-Net") from error
-    torch.save(plain, target)
+    write_at_once(plain, target)
 
 
 def _copy(source: Path, folder: Path, names: Sequence[str]) -> None:

@@ -11,9 +11,11 @@ import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from math import prod
+from pathlib import Path
 from typing import Any
 
 from nnunetv2_pclmix.folders import dataset_folder
+from nnunetv2_pclmix.plain_model import read_json
 from scribble_conversion.console import UserError
 
 FEATURES = (8, 16, 32, 64, 128, 128)
@@ -64,7 +66,11 @@ def run(args: argparse.Namespace) -> int:
     if target.exists() and not args.overwrite:
         raise UserError(f"{target} exists; add --overwrite to replace it, or name another copy with --to")
 
-    plans = json.loads(source.read_text(encoding="utf-8"))
+    if Path(new_plans).name != new_plans:
+        raise UserError(f"expected a name after --to, got {new_plans}")
+    plans = read_json(source)
+    if name in plans["configurations"]:
+        raise UserError(f"{args.plans} has a configuration {name} already; name the new one otherwise with --name")
     small = shrink_configuration(
         resolve_configuration(plans, args.configuration),
         patch_size=args.patch_size,
@@ -75,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     if args.spacing:
         small.update(respace(resolve_configuration(plans, args.configuration), args.spacing, f"{new_plans}_{name}"))
     copy = {**plans, "plans_name": new_plans, "configurations": {**plans["configurations"], name: small}}
+    _announce(copy, name)
     if args.pclmix:
         copy["pclmix"] = {**plans.get("pclmix", {}), **parse_overrides(args.pclmix)}
     _check_overrides(copy, name)
@@ -85,6 +92,16 @@ def run(args: argparse.Namespace) -> int:
         print(f"Preprocess it: nnUNetv2_preprocess -d {args.dataset} -plans_name {new_plans} -c {name}")
     print(f"Train it: nnUNetv2_train {args.dataset} {name} 0 -p {new_plans} -tr nnUNetTrainerPCLMix")
     return 0
+
+
+def _announce(plans: dict[str, Any], name: str) -> None:
+    """Let the first stage of a cascade predict for a new second one, too."""
+    previous = resolve_configuration(plans, name).get("previous_stage")
+    if previous:
+        following = resolve_configuration(plans, previous).get("next_stage") or []
+        following = [following] if isinstance(following, str) else list(following)
+        configurations = plans["configurations"]
+        configurations[previous] = {**configurations[previous], "next_stage": [*following, name]}
 
 
 def resolve_configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:

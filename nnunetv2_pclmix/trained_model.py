@@ -66,7 +66,8 @@ def finished_folds(source: Path, wanted: Sequence[str] | None, checkpoints: Sequ
     Raises:
         UserError: a wanted one lacks a checkpoint, or none has all of them.
     """
-    present = sorted(path.name.removeprefix("fold_") for path in source.glob("fold_*") if path.is_dir())
+    folders = [path.name.removeprefix("fold_") for path in source.glob("fold_*") if path.is_dir()]
+    present = sorted(name for name in folders if name == "all" or name.isdigit())
     missing = {
         fold: [name for name in checkpoints if not (source / f"fold_{fold}" / name).is_file()]
         for fold in (wanted or present)

@@ -173,13 +173,14 @@ def _check_source_apart(source: Source, target: Target) -> None:
                 raise UserError(f"{file} belongs to the dataset that would be replaced; choose another id with -d")
 
 
-def check_pairs(source: Source, training: Sequence[Case], held_out: Sequence[Case]) -> None:
+def check_pairs(source: Source, training: Sequence[Case], held_out: Sequence[Case], what: str = "scribble") -> None:
     """Refuse images without scribbles (unless held out) and scribbles without images.
 
     Args:
         source: what a reader found.
         training: cases to train with, their ``supervision`` settled.
         held_out: cases held out.
+        what: the files of the labels, for messages.
 
     Raises:
         UserError: if there are any.
@@ -187,13 +188,13 @@ def check_pairs(source: Source, training: Sequence[Case], held_out: Sequence[Cas
     orphans = {case.identifier for case in (*training, *held_out) if not case.images}
     if orphans:
         raise UserError(
-            f"{len(orphans)} scribbles have no image ({name_some(orphans)}); "
-            f"add the images to the folder of {source.image_option}, or leave those scribbles out"
+            f"{len(orphans)} {what}s have no image ({name_some(orphans)}); "
+            f"add the images to the folder of {source.image_option}, or leave those {what}s out"
         )
     bare = {case.identifier for case in training if case.supervision == "scribble" and case.scribble is None}
     if bare:
         raise UserError(
-            f"{len(bare)} images have no scribble ({name_some(bare)}); add the scribbles to the folder or archive of "
+            f"{len(bare)} images have no {what} ({name_some(bare)}); add the {what}s to the folder or archive of "
             f"{source.scribble_option}, hold those patients out with --test-patients, or train with them as unlabelled "
             "images with --allow-unlabelled"
         )

@@ -83,7 +83,9 @@ def draw_scribbles(source: Source, options: Options, plan: Plan, axis: int | Non
         UserError: for a mistake in the data or the options.
     """
     dense = replace(source, cases=tuple(replace(case, scribble=case.dense) for case in source.cases))
-    drawn = _with_new_files(draw_case, dense, source.dense_codes, options, plan, axis, seed, folder, "drawing")
+    drawn = _with_new_files(
+        draw_case, dense, source.dense_codes, options, plan, axis, seed, folder, ("drawing", "dense label")
+    )
     return replace(drawn, drawing={"from": "dense labels", "seed": seed, **_record(plan, axis)})
 
 
@@ -107,7 +109,7 @@ def shorten_scribbles(
         UserError: for a mistake in the data or the options.
     """
     shorter = _with_new_files(
-        shorten_case, source, source.scribble_codes, options, how, axis, seed, folder, "shortening"
+        shorten_case, source, source.scribble_codes, options, how, axis, seed, folder, ("shortening", "scribble")
     )
     before = {"before": dict(source.drawing)} if source.drawing else {}
     return replace(shorter, drawing={"from": "scribbles", "seed": seed, **_record(how, axis), **before})
@@ -156,15 +158,16 @@ def _with_new_files(
     axis: int | None,
     seed: int,
     folder: Path,
-    title: str,
+    told: tuple[str, str],
 ) -> Source:
     """Make a new file of the scribbles of each case that will be trained with by them.
 
-    The patients and the split are checked before the long work begins.
+    The patients and the split are checked before the long work begins. ``told``: what is done, and from what.
     """
+    title, origin = told
     training, held_out = hold_out(source.cases, PatientList.parse(options.test_patients))
     training = supervise(training, options)
-    check_pairs(source, training, held_out)
+    check_pairs(source, training, held_out, origin)
     make_folds(training, options.split, source.folds)
     jobs = [
         DrawingJob(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
@@ -65,6 +66,11 @@ def draw_picture(conversion: Conversion, path: Path, axis: int | None) -> None:
     Raises:
         UserError: if the picture cannot be written.
     """
+    with mpl.rc_context({"text.parse_math": False}):  # names may hold dollars
+        _draw_picture(conversion, path, axis)
+
+
+def _draw_picture(conversion: Conversion, path: Path, axis: int | None) -> None:
     labelled = [case for case in conversion.training if case.supervision != "none"]
     shown = [case for case in labelled if case.supervision == "scribble"] or labelled
     rows = [_panels(conversion, shown[index], axis) for index in _spread(len(shown), CASES)]

@@ -43,11 +43,11 @@ def as_recorded(
     """
     supervision, facts = recorded(content, "supervision"), recorded(content, "cases")
     drawn = {file for file, found in values.items() if len(found) > 1}
-    return tuple(_with_facts(_supervised(case, supervision, case.scribble in drawn), facts) for case in cases)
+    return tuple(with_facts(_supervised(case, supervision, case.scribble in drawn), facts) for case in cases)
 
 
-def _with_facts(case: Case, facts: Mapping[str, Any]) -> Case:
-    """A case with what is recorded of it."""
+def with_facts(case: Case, facts: Mapping[str, Any]) -> Case:
+    """A case with what is recorded of the cases."""
     known = facts.get(case.identifier)
     return replace(case, facts=dict(known)) if isinstance(known, Mapping) else case
 

@@ -113,6 +113,12 @@ def test_what_no_stroke_speaks_of_stays(rng: np.random.Generator) -> None:
     assert offsets[2] != 0
 
 
+def test_without_background_nothing_is_told(rng: np.random.Generator) -> None:
+    case = case_of(rng, np.array([0.0, 1.0, 2.0]), 300)
+    kept = ~case.members[:, 0]
+    assert fit_offsets([HeldOut(case.logits[kept], case.members[kept])] * 2, exclusive=True).tolist() == [0, 0, 0]
+
+
 def test_where_nothing_is_wrong_nothing_moves_far(rng: np.random.Generator) -> None:
     labels = rng.integers(0, 3, 300)
     members = one_hot(labels, 3)

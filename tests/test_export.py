@@ -199,7 +199,21 @@ def test_a_cascade_brings_its_first_stage(trained: Path, tmp_path: Path, capsys:
     assert main(["export", "--model-folder", str(second), "-o", str(tmp_path / "elsewhere" / "shared")]) == 0
 
 
+def test_folders_beside_the_folds_are_no_folds(trained: Path) -> None:
+    shutil.copytree(trained / "fold_0", trained / "fold_0_old")
+    assert main(["export", *CHOICE]) == 0
+    exported = trained.with_name(TRAINED.replace("nnUNetTrainerPCLMix", "nnUNetTrainer"))
+    assert [path.name for path in exported.glob("fold_*")] == ["fold_0"]
+
+
+def test_a_dataset_may_be_named_by_a_folder(trained: Path) -> None:
+    raw = f"/somewhere/nnUNet_raw/{trained.parent.name}/"
+    assert main(["export", "-d", raw, *CHOICE[2:]]) == 0
+
+
 REFUSALS = {
+    "no dataset": (["-d", "", "-c", "2d"], "expected -d and -c, or --model-folder"),
+    "a folder that is no dataset's": (["-d", "/", "-c", "2d"], "'/' names no dataset"),
     "nothing chosen": ([], "expected -d and -c, or --model-folder"),
     "chosen twice": ([*CHOICE, "--model-folder", "."], "got both"),
     "no such dataset": (["-d", "9", "-c", "2d"], "expected one dataset Dataset009_*"),
@@ -240,7 +254,8 @@ def test_mistakes_are_told_in_a_sentence_and_leave_nothing(
     [
         (f"fold_0/{FINAL}", b"half", "is no whole checkpoint of nnU-Net"),
         ("plans.json", b"{", "is no JSON"),
-        ("plans.json", None, "does not exist; expected the results folder of a training"),
+        ("plans.json", None, "does not exist; is "),
+        ("dataset.json", None, "dataset.json does not exist; is "),
     ],
 )
 def test_a_damaged_training_is_refused(
@@ -273,13 +288,14 @@ def test_only_an_exported_model_is_replaced_and_only_on_request(
     assert log.exists()
 
 
+@pytest.mark.parametrize("error", [OSError, RuntimeError])  # torch makes the latter of a full disk
 def test_a_failure_on_the_way_leaves_what_was_there(
-    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: type[Exception], exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = files(exported.parent)
 
     def full(*_: object) -> None:
-        raise OSError("No space left on device")
+        raise error("No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full)

@@ -10,9 +10,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunetv2_pclmix.demo.commands import Settings, environment, stages
+from nnunetv2_pclmix.demo.commands import LENGTHS, Settings, environment, stages
 from nnunetv2_pclmix.demo.report import picture, read_scores, table, verdict
 from nnunetv2_pclmix.demo.runner import CommandFailed, run_stage, shell_environment
+from scribble_conversion.console import EXIT_INTERRUPTED
+from scribble_conversion.parallel import terminated_like_interrupted
 
 MARKER = ".nnunetv2_pclmix_demo"
 
@@ -26,7 +28,7 @@ def _get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, default=Path("demo_run"), help="folder to write (default: demo_run)")
     parser.add_argument("--overwrite", action="store_true", help="delete the folder first if it is an earlier run")
     parser.add_argument("--seed", type=int, default=1, help="seed of phantoms and PCLMix (default: 1)")
-    parser.add_argument("--epochs", type=int, default=5, help="epochs of 250 steps: 1, 5, 10, 20, 50, ... (default: 5)")
+    parser.add_argument("--epochs", type=int, default=5, choices=LENGTHS, help="of 250 steps (default: 5)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"], help="default: cpu")
     return parser
 
@@ -42,7 +44,11 @@ def prepare(folder: Path, overwrite: bool) -> None:
             raise FileExistsError(f"{folder} holds something else than an earlier run; choose another --output")
         if not overwrite:
             raise FileExistsError(f"{folder} holds an earlier run; add --overwrite or choose another --output")
-        shutil.rmtree(folder)
+        for entry in folder.iterdir():  # the marker stays, lest what an interruption leaves be taken for something else
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name != MARKER:
+                entry.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).touch()
 
@@ -82,11 +88,15 @@ def main(args: Sequence[str] | None = None) -> int:
     """Runs the demonstration; returns 0 where every command succeeded, whether or not the targets were met."""
     options = _get_parser().parse_args(args)
     try:
-        prepare(options.output.absolute(), options.overwrite)
-        run(Settings(options.output.absolute(), options.seed, options.epochs, options.device))
-    except (CommandFailed, FileExistsError, ValueError) as error:
+        with terminated_like_interrupted():
+            prepare(options.output.absolute(), options.overwrite)
+            run(Settings(options.output.absolute(), options.seed, options.epochs, options.device))
+    except (CommandFailed, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return 0
 
 

@@ -37,7 +37,8 @@ class CaseScores:
 
 def label_integers(value: LabelValue) -> tuple[int, ...]:
     """The integers a label or region stands for."""
-    return (int(value),) if isinstance(value, (int, np.integer)) else tuple(int(part) for part in value)
+    parts = value if isinstance(value, (list, tuple)) else [value]  # text, too, as nnU-Net takes it
+    return tuple(map(int, parts))
 
 
 def judge_case(

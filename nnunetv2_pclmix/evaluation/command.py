@@ -36,6 +36,9 @@ def run(args: argparse.Namespace) -> int:
     """Run ``nnUNetv2_pclmix evaluate``."""
     if args.num_processes < 1:
         raise UserError(f"expected a positive number of processes, got {args.num_processes}")
+    output = args.output or args.predictions
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output} is no folder; name one with --output")
     dataset_json = args.dataset_json or find_dataset_json(args.references, args.predictions)
     dataset = read_dataset_labels(dataset_json)
     result = evaluate_folder(
@@ -47,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
         require_all=not args.allow_missing,
     )
     print(result.table())
-    output = args.output or args.predictions
-    result.write(output)
+    try:
+        result.write(output)
+    except OSError as error:
+        raise UserError(f"{output} cannot be written ({error.strerror}); name another folder with --output") from error
     print(f"\nWritten to {output}: dense_evaluation.json, dense_evaluation.csv")
     return 0

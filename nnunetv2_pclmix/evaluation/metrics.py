@@ -55,7 +55,8 @@ def structure_scores(prediction: BoolArray, reference: BoolArray, spacing: Seque
 
     The distance is the larger of the two directed 95th percentiles over surface voxels, as MONAI and "Metrics
     Reloaded" define it; tools that take one percentile over both directions together (MedPy) give slightly smaller
-    values. Surfaces are those of the whole volume, not of its slices.
+    values. Surfaces are those of the whole volume, not of its slices; a volume of one slice is judged as that slice,
+    in which else every voxel would lie on the surface.
 
     Empty structures:
         * In neither volume: there is nothing to judge, all scores are NaN and stay out of every mean (nnU-Net does
@@ -80,6 +81,9 @@ def structure_scores(prediction: BoolArray, reference: BoolArray, spacing: Seque
         raise ValueError(f"expected two arrays of one shape, got {prediction.shape} and {reference.shape}")
     if len(spacing) != prediction.ndim:
         raise ValueError(f"expected a spacing of {prediction.ndim} values, got {tuple(spacing)}")
+    flat = [axis for axis, size in enumerate(prediction.shape) if size == 1][: max(0, prediction.ndim - 2)]
+    prediction, reference = np.squeeze(prediction, tuple(flat)), np.squeeze(reference, tuple(flat))
+    spacing = [step for axis, step in enumerate(spacing) if axis not in flat]
     n_predicted, n_reference = int(prediction.sum()), int(reference.sum())
     if n_predicted == 0 and n_reference == 0:
         return StructureScores(math.nan, math.nan, math.nan, 0, 0)

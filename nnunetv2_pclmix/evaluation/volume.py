@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scribble_conversion.console import UserError
+from scribble_conversion.formats import natural
+from scribble_conversion.formats.volume import quiet_sitk, require_utf8
 
 SPACING_TOLERANCE = 1e-3
 """Relative difference of two spacings that is still rounding."""
@@ -23,6 +25,8 @@ DIRECTION_TOLERANCE = 1e-3
 """Difference of two direction cosines that is still rounding."""
 
 TIFF = (".tif", ".tiff")
+PALETTES = (".png", ".bmp")
+"""Endings of files in which SimpleITK gives the colours of a palette for its indices, which are the labels."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class LabelVolume:
 
 
 def read_labels(path: Path) -> LabelVolume:
-    """Read a label file with SimpleITK.
+    """Read a label file.
 
     Args:
         path: an image file of one channel. The spacing of a 3D TIFF is that of nnU-Net's JSON file beside it, if there
@@ -59,14 +63,15 @@ def read_labels(path: Path) -> LabelVolume:
     """
     import SimpleITK as sitk
 
-    warned = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # several lines per file of ACDC, on how its header is rounded
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise UserError(f"{path} cannot be read as an image") from error
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(warned)
+    if path.suffix.lower() in PALETTES:
+        image = natural.read_label(path)
+    else:
+        require_utf8(path)
+        try:
+            with quiet_sitk():  # several lines per file of ACDC, on how its header is rounded
+                image = sitk.ReadImage(str(path))
+        except RuntimeError as error:
+            raise UserError(f"{path} cannot be read as an image") from error
     array = sitk.GetArrayFromImage(image)
     if array.ndim != image.GetDimension():
         raise UserError(f"{path} has {image.GetNumberOfComponentsPerPixel()} channels; a label file has one")

@@ -29,7 +29,7 @@ def main(args: Sequence[str] | None = None) -> int:
     options = _get_parser().parse_args(args)
     try:
         archive = write_phantoms(options.output, options.patients, np.random.default_rng(options.seed), options.first)
-    except (ValueError, FileExistsError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{options.patients} patients in {options.output / 'training'}, scribbles in {archive}")

@@ -16,7 +16,7 @@ from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from
 
 from scribble_conversion.console import UserError
 from scribble_conversion.formats import itk, nifti
-from scribble_conversion.formats.volume import quiet_sitk
+from scribble_conversion.formats.volume import quiet_sitk, require_utf8
 from scribble_conversion.geometry import Geometry
 
 Reader = type[BaseReaderWriter]
@@ -70,6 +70,7 @@ def read(path: Path, reader: Reader) -> Volume:
         UserError: if it is damaged, truncated, or holds NaN or infinite values.
         MemoryError: if it does not fit into memory.
     """
+    require_utf8(path)
     for module in (nifti, itk):
         if path.name.lower().endswith(tuple(module.ENDINGS)):
             module.check_file(path)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from scribble_conversion.commands.help import add_command
+from scribble_conversion.console import UserError
 
 EXAMPLE = "27"
+DEFAULT_PLANS = "nnUNetPlans"
 
 
 def add_parser(commands: Any) -> None:
@@ -34,7 +36,7 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p",
         "--plans",
-        default="nnUNetPlans",
+        default=DEFAULT_PLANS,
         metavar="NAME",
         help="plan in nnUNet_preprocessed with which to try what resampling loses (default: %(default)s)",
     )
@@ -53,6 +55,19 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_dataset_options(args: argparse.Namespace, preprocessed: Path | None) -> None:
+    """Refuse a plan that the user names but that does not exist, and a number that cannot be.
+
+    Raises:
+        UserError: if there is such a one.
+    """
+    if args.resampled_cases < 0:
+        raise UserError(f"--resampled-cases has to be 0 or more, got {args.resampled_cases}")
+    if args.plans != DEFAULT_PLANS and (preprocessed is None or not (preprocessed / f"{args.plans}.json").is_file()):
+        where = preprocessed or "nnUNet_preprocessed"
+        raise UserError(f"{where} has no plan {args.plans} of this dataset; correct -p or plan the dataset first")
+
+
 def _run(args: argparse.Namespace) -> int:
     # These import what only this command needs, and slowly.
     from scribble_conversion.checking.dataset import open_dataset
@@ -60,7 +75,9 @@ def _run(args: argparse.Namespace) -> int:
     from scribble_conversion.checking.inspection import inspect
     from scribble_conversion.checking.output import lines, write_json
 
-    inspection = inspect(open_dataset(args.dataset), args.np, args.plans, args.resampled_cases)
+    dataset = open_dataset(args.dataset)
+    check_dataset_options(args, dataset.preprocessed)
+    inspection = inspect(dataset, args.np, args.plans, args.resampled_cases)
     if args.json is not None:
         write_json(inspection, args.json)
     for line in lines(inspection.findings):

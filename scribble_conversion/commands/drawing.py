@@ -12,7 +12,7 @@ from scribble_conversion.console import UserError
 from scribble_conversion.conversion import Options, convert
 from scribble_conversion.files import temporary_folder
 from scribble_conversion.picture import check_picture, draw_picture
-from scribble_conversion.planes import AXES
+from scribble_conversion.planes import AXES, noted_axis
 from scribble_conversion.source import Source
 from scribble_conversion.splits import OWN, RANDOM
 from scribble_conversion.summary import summarise
@@ -43,8 +43,8 @@ def add_drawing(parser: argparse.ArgumentParser, fraction_help: str, default_fra
         "--axis",
         choices=[AUTO, *sorted(AXES)],
         default=AUTO,
-        help="axis of the file across the slices that are scribbled (default: the one of the largest spacing, z where "
-        "all are the same)",
+        help="axis of the file across the slices that are scribbled (default: the one that was drawn by before, else "
+        "the one of the largest spacing, z where all are the same)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the randomness (default: 0)")
     parser.add_argument(
@@ -69,9 +69,9 @@ def check_drawing(args: argparse.Namespace) -> None:
     choose_target(args.d, args.n, args.overwrite)
 
 
-def axis_of(args: argparse.Namespace) -> int | None:
-    """The array axis that the user chose, None for each image's own."""
-    return None if args.axis == AUTO else AXES.index(args.axis)
+def axis_of(args: argparse.Namespace, source: Source) -> int | None:
+    """The array axis that the user chose, else the one that the dataset records, None for each image's own."""
+    return noted_axis(source.drawing or {}) if args.axis == AUTO else AXES.index(args.axis)
 
 
 def convert_drawn(args: argparse.Namespace, source: Source, draw: Callable[[Options, Path], Source]) -> None:
@@ -89,5 +89,5 @@ def convert_drawn(args: argparse.Namespace, source: Source, draw: Callable[[Opti
         conversion = convert(draw(options, folder), options)
     print(summarise(conversion))
     if args.picture is not None:
-        draw_picture(conversion, args.picture, axis_of(args))
+        draw_picture(conversion, args.picture, axis_of(args, source))
         print(f"picture: {args.picture}")

@@ -36,8 +36,8 @@ def add_parser(formats: Any) -> None:
     parser.add_argument(
         "--dataset",
         metavar="DIR_OR_ID",
-        help="nnU-Net raw dataset, its folder or id; its labelsTr_dense is taken where there is one, else its labelsTr "
-        "(default: none)",
+        help="nnU-Net raw dataset, its folder or id; its labelsTr_dense is taken where there is one, else its "
+        "labelsTr, as far as it is not scribbled (default: none)",
     )
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder of the images (default: none)")
     parser.add_argument("--labels", type=Path, metavar="DIR", help="folder of their dense labels (default: none)")
@@ -96,7 +96,11 @@ def add_parser(formats: Any) -> None:
     parser.add_argument(
         "--every", type=int, default=1, metavar="K", help="scribble every K-th slice only (default: every slice)"
     )
-    parser.add_argument("--only-structures", action="store_true", help="leave slices without any structure unlabelled")
+    parser.add_argument(
+        "--only-structures",
+        action="store_true",
+        help="leave slices without any structure unlabelled, but for cases without any at all",
+    )
     add_common(parser, default_name="GeneratedScribbles", default_split=OWN_ELSE_RANDOM)
     parser.set_defaults(run=_run)
 
@@ -105,7 +109,7 @@ def _run(args: argparse.Namespace) -> None:
     check_drawing(args)
     plan = _plan(args)
     source = _source(args)
-    axis, seed = axis_of(args), args.seed
+    axis, seed = axis_of(args, source), args.seed
     convert_drawn(args, source, lambda options, folder: draw_scribbles(source, options, plan, axis, seed, folder))
 
 
@@ -123,6 +127,12 @@ def _source(args: argparse.Namespace) -> Source:
     folders = args.images is not None and args.labels is not None
     if folders == (args.dataset is not None) or (args.images is None) != (args.labels is None):
         raise UserError("give either --dataset, or both --images and --labels")
+    of_other = ("case_pattern",) if folders else ("image_pattern", "label_pattern", "label_names", "channel_names")
+    for name in of_other:
+        if getattr(args, name):
+            option, belongs = f"--{name.replace('_', '-')}", "--dataset" if folders else "--images and --labels"
+            cure = "; patients are told by {patient} in --image-pattern" if folders else ""
+            raise UserError(f"{option} goes with {belongs}, leave it out{cure}")
     if not folders:
         return find_dense_dataset(args.dataset, args.case_pattern, args.np)
     patterns = (args.image_pattern, args.label_pattern)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from scribble_conversion.commands.check import add_dataset
+from scribble_conversion.commands.check import add_dataset, check_dataset_options
 from scribble_conversion.commands.help import add_command
 from scribble_conversion.console import UserError
 
@@ -37,13 +37,15 @@ def _run(args: argparse.Namespace) -> None:
     from scribble_conversion.checking.dataset import open_dataset
     from scribble_conversion.checking.inspection import inspect
     from scribble_conversion.checking.output import summary
-    from scribble_conversion.reporting.gallery import draw_cases
+    from scribble_conversion.reporting.gallery import MOST_CASES, draw_cases
     from scribble_conversion.reporting.page import check_output, render, write
 
-    if args.max_cases < 0:
-        raise UserError(f"--max-cases has to be 0 or more, got {args.max_cases}")
+    if not 0 <= args.max_cases <= MOST_CASES:
+        raise UserError(f"--max-cases has to be 0 to {MOST_CASES}, got {args.max_cases}")
     check_output(args.output, args.overwrite)
-    inspection = inspect(open_dataset(args.dataset), args.np, args.plans, args.resampled_cases)
+    dataset = open_dataset(args.dataset)
+    check_dataset_options(args, dataset.preprocessed)
+    inspection = inspect(dataset, args.np, args.plans, args.resampled_cases)
     cases = draw_cases(inspection, args.max_cases, args.np)
     write(render(inspection, cases), args.output)
     print(f"{args.output} ({args.output.stat().st_size / 1e6:.1f} MB), {len(cases)} cases shown")

@@ -37,7 +37,7 @@ def add_parser(formats: Any) -> None:
 def _run(args: argparse.Namespace) -> None:
     check_drawing(args)
     source = find_converted(args.dataset, args.case_pattern, args.unlabelled_value, args.np)
-    how = Shortening(args.fraction)
+    how, axis = Shortening(args.fraction), axis_of(args, source)
     convert_drawn(
-        args, source, lambda options, folder: shorten_scribbles(source, options, how, axis_of(args), args.seed, folder)
+        args, source, lambda options, folder: shorten_scribbles(source, options, how, axis, args.seed, folder)
     )

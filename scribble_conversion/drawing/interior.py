@@ -33,6 +33,8 @@ LONG = 1.7
 SPECK_SHARE = 0.5
 """A hole less deep than this share of the structure's own depth is passed over."""
 
+_STEPS_AT_ONCE = 64
+
 Depth = npt.NDArray[np.float64]
 
 
@@ -153,16 +155,22 @@ def _chord(centre: Curve, mask: Mask, rng: np.random.Generator) -> Curve:
 def _rays(points: Curve, directions: Curve, mask: Mask) -> npt.NDArray[np.float64]:
     """How far one can go from each point in its direction before leaving the mask, (n,), in pixels."""
     steps = np.arange(0, sum(mask.shape), STEP)
-    way = points[:, None] + steps[:, None] * directions[:, None]
-    inside = within(way.reshape(-1, 2), mask).reshape(way.shape[:2])
-    inside[:, -1] = False
-    return steps[inside.argmin(axis=1)]
+    reach = np.full(len(points), steps[-1])
+    going = np.arange(len(points))
+    for first in range(0, len(steps), _STEPS_AT_ONCE):  # all at once would take gigabytes in large pictures
+        some = steps[first : first + _STEPS_AT_ONCE]
+        way = points[going, None] + some[:, None] * directions[going, None]
+        inside = within(way.reshape(-1, 2), mask).reshape(way.shape[:2])
+        ends = ~inside.all(axis=1)
+        reach[going[ends]] = some[inside[ends].argmin(axis=1)]
+        going = going[~ends]
+        if not len(going):
+            break
+    return reach
 
 
 def _rolled(closed: Curve, rng: np.random.Generator) -> Curve:
     """A closed curve begun at a random place."""
-    if not np.array_equal(closed[0], closed[-1]):  # open: it runs into the edge of the slice
-        return closed
     start = int(rng.integers(len(closed) - 1))
     return np.concatenate([np.roll(closed[:-1], -start, axis=0), closed[start : start + 1]])
 

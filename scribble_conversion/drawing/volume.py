@@ -66,8 +66,9 @@ def _annotated(
     """Which slices are scribbled, (slices,); of the ways to take every k-th, one that meets the most classes."""
     number = len(planes)
     classes = [set(np.unique(plane).tolist()) - {unlabelled} for plane in planes]
-    met = [len(set().union(*classes[start :: plan.every])) for start in range(min(plan.every, number))]
-    start = int(rng.choice(np.flatnonzero(np.array(met) == max(met))))
+    found = [set().union(*classes[start :: plan.every]) for start in range(min(plan.every, number))]
+    met = [(len(each - {0}), len(each)) for each in found]  # structures before background
+    start = int(rng.choice([start for start, each in enumerate(met) if each == max(met)]))
     chosen = (np.arange(number) - start) % plan.every == 0
     with_structure = np.array([bool(found - {0}) for found in classes])
     if not plan.empty_slices and with_structure.any():

@@ -73,6 +73,14 @@ def require_memory(path: Path, size: Sequence[int], bytes_per_voxel: int) -> Non
         )
 
 
+def require_utf8(path: Path) -> None:
+    """Raise a ``UserError`` for a name that SimpleITK cannot open: it does not raise then, it crashes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path} has a name that is not UTF-8, which SimpleITK cannot open; rename it") from error
+
+
 def read_with_sitk(path: Path) -> sitk.Image:
     """Read a 3D volume of real numbers, as nnU-Net's ``SimpleITKIO`` will read it.
 
@@ -85,10 +93,7 @@ def read_with_sitk(path: Path) -> sitk.Image:
     Raises:
         UserError: if it cannot be read, is not 3D, or its voxels are not single real numbers.
     """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:  # SimpleITK does not raise then, it crashes
-        raise UserError(f"{path} has a name that is not UTF-8, which SimpleITK cannot open; rename it") from error
+    require_utf8(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:

@@ -11,6 +11,7 @@ from scribble_conversion.console import UserError
 from scribble_conversion.readers.nifti import find_pairs, image_folder, scribble_folder
 from scribble_conversion.readers.raw_source import declared_ignore, folder_of_dataset, preprocessed_folder, source_of
 from scribble_conversion.readers.scribblebench import find_raw_dataset
+from scribble_conversion.recorded import recorded, scribble_notes, with_facts
 from scribble_conversion.repair import RepairedLabels, repair_labels, unused_value
 from scribble_conversion.scan import integer_values, scan_labels
 from scribble_conversion.source import Case, Source
@@ -23,7 +24,7 @@ def find_dense_dataset(given: str, case_pattern: str, processes: int | None) -> 
 
     Args:
         given: its folder or id. Dense labels are those of ``labelsTr_dense`` where there is that folder, else those
-            of ``labelsTr``.
+            of ``labelsTr``; in a dataset that this project has scribbled, of the cases that teach with dense labels.
         case_pattern: how the cases are named, to tell the patients; empty for those recorded.
         processes: how many processes read the labels; None for nnU-Net's default.
 
@@ -35,13 +36,21 @@ def find_dense_dataset(given: str, case_pattern: str, processes: int | None) -> 
     """
     found = find_raw_dataset(folder_of_dataset(given, "--dataset"), case_pattern, preprocessed_folder(), "--dataset")
     has_dense_folder = any(case.dense is not None for case in found.cases if not case.test)
-    cases = tuple(
-        case if case.test else replace(case, dense=case.dense if has_dense_folder else case.scribble, scribble=None)
-        for case in found.cases
-    )
+    is_scribbled = not has_dense_folder and bool(scribble_notes(found.declared))
+    supervision, facts = recorded(found.declared, "supervision"), recorded(found.declared, "cases")
+    cases = []
+    for case in found.cases:
+        kind = supervision.get(case.identifier, "scribble") if is_scribbled else "dense"
+        if not case.test:
+            dense = case.dense if has_dense_folder else case.scribble if kind == "dense" else None
+            case = replace(case, dense=dense, scribble=None)
+            case = replace(case, supervision="none") if kind == "none" else case
+        cases.append(with_facts(case, facts))
+    if is_scribbled and not any(case.dense is not None for case in cases if not case.test):
+        raise UserError(f"{given} holds scribbles and no labelsTr_dense; give dense labels to draw from")
     labels = _labels(found.declared, _values(cases, processes))
     source = source_of(found, labels, FORMAT, "--dataset")
-    return replace(source, cases=cases)
+    return replace(source, cases=tuple(cases))
 
 
 def find_dense_folders(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 
 from scribble_conversion.checking.inspection import Inspection
 from scribble_conversion.checking.splits import find_patients
@@ -48,13 +49,18 @@ class ClassFigures:
 
     @property
     def median_length(self) -> float | None:
-        """mm; None without strokes."""
+        """In the unit of the spacing; None without strokes."""
         return float(np.median([stroke.length for stroke in self.strokes])) if self.strokes else None
 
     @property
     def median_width(self) -> float | None:
-        """mm; None without strokes."""
+        """Likewise."""
         return float(np.median([stroke.width for stroke in self.strokes])) if self.strokes else None
+
+
+def unit_of(inspection: Inspection) -> str:
+    """Of lengths: pixels for pictures, of which nobody knows how large they are."""
+    return "pixels" if inspection.reader is NaturalImage2DIO else "mm"
 
 
 def class_figures(inspection: Inspection) -> list[ClassFigures]:
@@ -119,7 +125,8 @@ def dataset_facts(inspection: Inspection) -> list[tuple[str, str]]:
     if facts:
         spacings = np.array([case.spacing for case in facts])[:, ::-1]
         shapes = np.array([case.shape for case in facts])[:, ::-1]
-        rows.append(("Voxel size", _TIMES.join(_range(column, 2) for column in spacings.T) + " mm"))
+        if unit_of(inspection) == "mm":
+            rows.append(("Voxel size", _TIMES.join(_range(column, 2) for column in spacings.T) + " mm"))
         rows.append(("Image size", _TIMES.join(_range(column, 0) for column in shapes.T)))
         rows.append(("Slices", f"{sum(case.shape[case.axis] for case in facts if case.shape):,}"))
     scribbled = inspection.scribbled

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from scribble_conversion.checking.dataset import RawCase
 from scribble_conversion.checking.inspection import Inspection, evenly
-from scribble_conversion.checking.volumes import Reader, read, read_label
+from scribble_conversion.checking.volumes import Reader, Volume, read, read_label
 from scribble_conversion.console import UserError
 from scribble_conversion.parallel import number_of_processes, run_all
 from scribble_conversion.planes import slice_axis
@@ -21,6 +21,8 @@ from scribble_conversion.reporting.pictures import grey_png, mask_png, outline, 
 
 PAGE_BYTES = 18_000_000
 """Of pictures on a page, at most."""
+MOST_CASES = 900
+"""So many have room for a slice each."""
 MAX_SLICES = 16
 _SIDES = (512, 384, 256, 192, 128, 96, 64)
 """Longest sides of a picture, tried in turn until a case fits into its share of the page."""
@@ -107,11 +109,14 @@ def draw_cases(inspection: Inspection, number: int, processes: int | None) -> li
     for finding in inspection.findings:
         for name in finding.cases:
             problems.setdefault(name, []).append(f"{finding.level}: {finding.check}")
-    return [{**case, "problems": sorted(set(problems.get(case["name"], ())))} for case in drawn]
+    return [{**case, "problems": sorted(set(problems.get(case["name"], ())))} for case in drawn if case is not None]
 
 
-def draw_case(job: DrawingJob) -> dict[str, Any]:
+def draw_case(job: DrawingJob) -> dict[str, Any] | None:
     """Draw evenly chosen slices of one case, as many and as large as its share of the page allows.
+
+    Returns:
+        What the page's script needs; None where none of its images can be read.
 
     Raises:
         UserError: if it does not fit into memory.
@@ -122,11 +127,13 @@ def draw_case(job: DrawingJob) -> dict[str, Any]:
         raise UserError(f"{job.case.identifier} does not fit into memory; use fewer processes (-np 1)") from error
 
 
-def _draw(job: DrawingJob) -> dict[str, Any]:
+def _draw(job: DrawingJob) -> dict[str, Any] | None:
     case = job.case
-    volume = read(case.images[0], job.reader)
+    volume = _first_readable(case, job.reader)
+    if volume is None:
+        return None
     axis = slice_axis(volume.array.shape[1:], volume.spacing) if job.axis is None else job.axis
-    image = np.moveaxis(volume.array[0], axis, 0)
+    image = np.moveaxis(volume.array.mean(0), axis, 0)  # of colours
     label = _slices(case.label, job.reader, axis, image.shape)
     dense = _slices(case.dense, job.reader, axis, image.shape)
     pixel = [value for index, value in enumerate(volume.spacing) if index != axis]
@@ -155,6 +162,16 @@ def _draw(job: DrawingJob) -> dict[str, Any]:
     }
 
 
+def _first_readable(case: RawCase, reader: Reader) -> Volume | None:
+    """The first of a case's images that is sound; None where none is."""
+    for path in case.images:
+        try:
+            return read(path, reader)
+        except UserError:
+            continue
+    return None
+
+
 def _draw_slice(
     index: int,
     image: npt.NDArray[np.float32],
@@ -169,7 +186,7 @@ def _draw_slice(
         if label is not None and (mask := label[index] == value).any():
             strokes[value] = mask_png(mask, colour_of(value), factor)
         if dense is not None and value != 0 and (mask := dense[index] == value).any():
-            outlines[value] = outline(mask)
+            outlines[value] = outline(mask, factor)
     return {"index": index, "image": grey_png(image[index], limits, factor), "strokes": strokes, "outlines": outlines}
 
 

@@ -20,7 +20,7 @@ from scribble_conversion.checking.inspection import Inspection
 from scribble_conversion.checking.output import summary
 from scribble_conversion.console import UserError
 from scribble_conversion.reporting.charts import HEIGHT, WIDTH, common_limit, histogram
-from scribble_conversion.reporting.figures import class_figures, dataset_facts
+from scribble_conversion.reporting.figures import class_figures, dataset_facts, unit_of
 
 MAX_PROBLEMS = 200
 """Problems listed on the page."""
@@ -37,6 +37,7 @@ def render(inspection: Inspection, cases: list[dict[str, Any]]) -> str:
         HTML; every name in it is escaped, and its policy forbids to load anything.
     """
     classes = class_figures(inspection)
+    unit = unit_of(inspection)
     style, script = _asset("page.css"), _asset("page.js")
     data = {
         "cases": cases,
@@ -45,8 +46,8 @@ def render(inspection: Inspection, cases: list[dict[str, Any]]) -> str:
     lengths = [[stroke.length for stroke in one.strokes] for one in classes]
     widths = [[stroke.width for stroke in one.strokes] for one in classes]
     charts = [
-        ("Length of the strokes along their skeleton (mm)", _histograms(classes, lengths)),
-        ("Width of the strokes, area divided by length (mm)", _histograms(classes, widths)),
+        (f"Length of the strokes along their skeleton ({unit})", _histograms(classes, lengths, unit)),
+        (f"Width of the strokes, area divided by length ({unit})", _histograms(classes, widths, unit)),
     ]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_asset("page.html")).render(
@@ -55,6 +56,7 @@ def render(inspection: Inspection, cases: list[dict[str, Any]]) -> str:
         made=_made(),
         facts=dataset_facts(inspection),
         classes=classes,
+        unit=unit,
         references=any(case.facts.present is not None for case in inspection.scribbled),
         charts=charts,
         chart_size=(WIDTH, HEIGHT),
@@ -105,12 +107,12 @@ def write(page: str, path: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
-def _histograms(classes: list[Any], values: list[list[float]]) -> list[Any]:
+def _histograms(classes: list[Any], values: list[list[float]], unit: str) -> list[Any]:
     """One histogram per class; the structures share an axis, the much longer background strokes have their own."""
     structures = [group for one, group in zip(classes, values, strict=True) if one.value != 0]
     limits = {True: common_limit(structures), False: common_limit(values[: len(values) - len(structures)])}
     return [
-        histogram(one.name, one.colour, group, limits[one.value != 0], "mm")
+        histogram(one.name, one.colour, group, limits[one.value != 0], unit)
         for one, group in zip(classes, values, strict=True)
         if group
     ]

@@ -59,12 +59,22 @@ def mask_png(mask: npt.NDArray[np.bool_], colour: str, factor: int) -> str:
     return _encode(picture, transparency=0, bits=1)
 
 
-def outline(mask: npt.NDArray[np.bool_]) -> str:
-    """The outline of a mask as an SVG path; pixel (y, x) covers the square from (x, y) to (x + 1, y + 1)."""
+def outline(mask: npt.NDArray[np.bool_], factor: int) -> str:
+    """The outline of a mask as an SVG path; pixel (y, x) covers the square from (x, y) to (x + 1, y + 1).
+
+    Args:
+        mask: shape (H, W).
+        factor: blocks of so many pixels are in it if one of them is, so that nothing is lost.
+    """
+    if factor > 1:
+        mask = block_reduce(mask, factor, np.max)
     parts = []
     # One pixel of padding, less the half by which the middle of a pixel lies off its corner.
     for contour in find_contours(np.pad(mask, 1).astype(np.float32), 0.5):
-        points = [f"{x - 0.5:g} {y - 0.5:g}" for y, x in contour]
+        corners = contour[:-1]
+        step, next_step = corners - np.roll(corners, 1, 0), np.roll(corners, -1, 0) - corners
+        turning = np.abs(step[:, 0] * next_step[:, 1] - step[:, 1] * next_step[:, 0]) > 1e-6
+        points = [f"{factor * (x - 0.5):g} {factor * (y - 0.5):g}" for y, x in corners[turning]]
         parts.append("M" + "L".join(points) + "Z")
     return "".join(parts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -137,10 +138,66 @@ def test_mistakes(trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     fails("-f", "0", saying="holds out 0 cases with labelled voxels, two are needed")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     fails("-device", "cuda", saying="add -device cpu")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    fails("-device", "mps", saying="add -device cpu")
     content = torch.load(trained / "fold_0" / FINAL, weights_only=False)
     content["network_weights"] = {"last.bias": torch.zeros(4)}
     torch.save(content, trained / "fold_0" / FINAL)
     fails("-f", "0", saying="has no decoder.seg_layers with biases")
+
+
+def test_what_the_splits_do_not_say(
+    trained: Path, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(calibrate, "_preprocessed", lambda _: tmp_path)
+    assert main(COMMAND) == 1
+    assert "splits_final.json does not exist, so nobody can tell which cases were held out" in capsys.readouterr().err
+    splits = [{"train": ["a", "b"], "val": ["b", "c"]}]
+    (tmp_path / "splits_final.json").write_text(json.dumps(splits))
+    assert main(COMMAND) == 1
+    assert "trains fold 0 with b, which it also holds out" in capsys.readouterr().err
+
+
+def test_strokes_of_structures_alone_weigh_nothing_against_background(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = held_out.labelled_voxels
+
+    def without_background(*arguments: object) -> HeldOut | None:
+        found = real(*arguments)
+        kept = ~found.members[:, 0]
+        return HeldOut(found.logits[kept], found.members[kept])
+
+    monkeypatch.setattr(held_out, "labelled_voxels", without_background)
+    assert main(COMMAND) == 1
+    assert "holds out no stroke of the background" in capsys.readouterr().err
+    assert not list(trained.rglob(CALIBRATED))
+
+
+def test_each_fold_is_calibrated_by_its_own_cases(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trained / "fold_0", trained / "fold_1")
+    frames = ["patient003_frame01", "patient003_frame09"]
+    others = ["patient001_frame01", "patient002_frame01"]
+    monkeypatch.setattr(calibrate, "_held_out", lambda _, fold: frames if fold == "0" else others)
+    monkeypatch.setattr(held_out, "predict_cases", _made_up_cases)
+    assert main(COMMAND) == 0
+    reports = [json.loads((trained / f"fold_{fold}" / "calibration.json").read_text()) for fold in (0, 1)]
+    assert [report["cases"] for report in reports] == [frames, others]
+    assert reports[0]["offsets"] != reports[1]["offsets"]
+    assert all((trained / f"fold_{fold}" / CALIBRATED).is_file() for fold in (0, 1))
+
+
+def _made_up_cases(predictor: object, model: Path, preprocessed: Path, names: list[str]) -> Iterator[held_out.Case]:
+    for name in names:
+        rng = np.random.default_rng([*name.encode()])
+        yield held_out.Case(
+            name,
+            torch.from_numpy(rng.normal(size=(4, 2, 9, 9))).float(),
+            torch.from_numpy(rng.integers(0, 5, (2, 9, 9))),
+            {},
+        )
 
 
 def test_a_training_elsewhere(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_pclmix.cli import main
 
@@ -118,6 +119,9 @@ def test_hyper_parameters_are_written(folder: Path) -> None:
         ("-d 127 -p Other", "run nnUNetv2_plan_and_preprocess"),
         ("-d 127 -c 3d", "no configuration 3d"),
         ("-d 127 --to nnUNetPlans", "must not be called nnUNetPlans"),
+        ("-d 127 --to a/b", "expected a name after --to"),
+        ("-d 127 --name 2d", "has a configuration 2d already"),
+        ("-d 127 --name 2d_child", "has a configuration 2d_child already"),
         ("-d 127 --patch-size 100 100", "divisible by [16, 16]"),
         ("-d 127 --patch-size 32", "patch of 2 axes"),
         ("-d 127 --features 8", "2 to 5 positive features"),
@@ -137,6 +141,25 @@ def test_mistakes_are_told_in_one_line(
     assert message in error
     assert error.count("\n") == 1
     assert [path.name for path in folder.iterdir()] == ["nnUNetPlans.json"]
+
+
+def test_a_damaged_plan_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "nnUNetPlans.json").write_text("{")
+    assert main(["small_plans", "-d", "127"]) == 1
+    assert "nnUNetPlans.json is no JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("following", ["second", ["second", "third"], None])
+def test_the_first_stage_of_a_cascade_predicts_for_a_small_second_one(folder: Path, following: Any) -> None:
+    plans = planned()
+    first = {"inherits_from": "2d"} if following is None else {"inherits_from": "2d", "next_stage": following}
+    plans["configurations"] |= {"first": first, "second": {"inherits_from": "2d", "previous_stage": "first"}}
+    (folder / "nnUNetPlans.json").write_text(json.dumps(plans))
+    assert main(["small_plans", "-d", "127", "-c", "second", "--features", "8", "8"]) == 0
+    manager = PlansManager(str(folder / "nnUNetPlansSmall.json"))
+    assert manager.get_configuration("second_small").previous_stage_name == "first"
+    before = [following] if isinstance(following, str) else following or []
+    assert manager.get_configuration("first").next_stage_names == [*before, "second_small"]
 
 
 def test_existing_copy_is_kept_unless_told_otherwise(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

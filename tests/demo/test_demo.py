@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from nnunetv2_pclmix.demo.__main__ import MARKER, main, prepare
-from nnunetv2_pclmix.demo.commands import Command, Settings, Stage, environment, stages
+from nnunetv2_pclmix.demo.commands import LENGTHS, Command, Settings, Stage, environment, stages
 from nnunetv2_pclmix.demo.report import table, verdict
 from nnunetv2_pclmix.demo.runner import CommandFailed, run_stage, shell_environment
 
@@ -60,7 +61,7 @@ def test_trainers_named_are_there() -> None:
 
     from nnunetv2_pclmix import trainer_variants
 
-    for epochs in (1, 5, 10, 20):
+    for epochs in LENGTHS:
         settings = Settings(Path("x"), epochs=epochs)
         assert hasattr(nnUNetTrainer_Xepochs, settings.trainer("stock"))
         assert hasattr(trainer_variants, settings.trainer("PCLMix"))
@@ -96,10 +97,14 @@ def test_epochs_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_failing_command_stops_everything_and_is_quoted(tmp_path: Path) -> None:
-    slow = Command("slow", ("python", "-c", "import time; time.sleep(60)"))
+    slow = Command("slow", ("python", "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"))
     bad = Command("bad", ("python", "-c", "import sys; print('it broke here'); sys.exit(3)"), {"SOME": "thing"})
     with pytest.raises(CommandFailed, match=r"(?s)exit status 3 of: SOME=thing python -c .*it broke here.*bad\.log"):
         run_stage(Stage("test", (slow, bad)), shell_environment({}), tmp_path)
+    started = (tmp_path / "slow.log").read_text().strip()  # empty where it was ended before it could say so
+    if started:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(started), 0)
 
 
 def test_a_missing_command_is_named(tmp_path: Path) -> None:
@@ -142,6 +147,43 @@ def test_only_an_earlier_run_is_deleted(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="something else"):
         prepare(precious, overwrite=True)
     assert (precious / "thesis").exists()
+
+
+def test_an_earlier_run_elsewhere_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "old").mkdir(parents=True)
+    (tmp_path / "disk" / MARKER).touch()
+    (tmp_path / "disk" / "link").symlink_to(tmp_path)
+    (tmp_path / "demo").symlink_to(tmp_path / "disk")
+    prepare(tmp_path / "demo", overwrite=True)
+    assert [file.name for file in (tmp_path / "disk").iterdir()] == [MARKER]
+
+
+def test_the_marker_outlives_what_cannot_be_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path / "demo", overwrite=False)
+    (tmp_path / "demo" / "old").mkdir()
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("shutil.rmtree", interrupted)
+        prepare(tmp_path / "demo", overwrite=True)
+    prepare(tmp_path / "demo", overwrite=True)
+
+
+def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    assert main(["--output", str(tmp_path / "file")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(SystemExit):
+        main(["--output", str(tmp_path / "demo"), "--epochs", "3"])
+
+    def terminated(_: Settings) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("nnunetv2_pclmix.demo.__main__.run", terminated)
+    assert main(["--output", str(tmp_path / "demo")]) == 130
+    assert capsys.readouterr().err.endswith("error: interrupted\n")
 
 
 def _scores(dice: float | None, hd95: float) -> dict:

@@ -3,13 +3,17 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
 from nnunetv2_pclmix.evaluation import evaluate_folder
+from nnunetv2_pclmix.evaluation.case import label_integers
+from nnunetv2_pclmix.evaluation.volume import read_labels
 from scribble_conversion.console import UserError
 from tests.evaluation import oracle
 from tests.evaluation.files import SPACING, write_labels
@@ -100,6 +104,7 @@ def test_nothing_to_judge_gives_no_figures(tmp_path: Path) -> None:
         ({"labels": np.zeros((3, 8, 7), np.uint8)}, "differ in shape"),
         ({"spacing": (5.0, 1.5, 0.9)}, "differ in spacing"),
         ({"origin": (0.0, 1.0, 0.0)}, "differ in origin"),
+        ({"direction": (-1, 0, 0, 0, -1, 0, 0, 0, 1)}, "differ in direction"),
         ({"labels": np.full(SHAPE, 9, np.uint8)}, r"holds the labels \[9\]"),
         ({"labels": np.full(SHAPE, 0.5, np.float32)}, "no whole numbers"),
     ],
@@ -139,6 +144,35 @@ def test_missing_files_are_named(tmp_path: Path, cases: dict) -> None:
         evaluate_folder(predictions, references, LABELS, progress=False, require_references=False)
     with pytest.raises(UserError, match=r"ends in \.mha"):
         evaluate_folder(predictions, references, LABELS, progress=False, file_ending=".mha")
+
+
+@pytest.mark.parametrize("ending", [".png", ".bmp", ".tif"])
+def test_pictures_as_nnunet_writes_them(tmp_path: Path, ending: str) -> None:
+    reference = np.zeros((30, 40), np.uint8)
+    reference[5:20, 10:30], reference[22:28, 3:9] = 1, 2
+    prediction = np.roll(reference, 2, 1)
+    for folder, labels in (("p", prediction), ("r", reference)):
+        (tmp_path / folder).mkdir()
+        NaturalImage2DIO().write_seg(labels[None], str(tmp_path / folder / f"x{ending}"), {})
+    result = evaluate_folder(tmp_path / "p", tmp_path / "r", LABELS, file_ending=ending, progress=False)
+    (case,) = result.cases
+    for name, value in (("RV", 1), ("MYO", 2)):
+        pair = prediction == value, reference == value
+        assert case.structures[name].dice == pytest.approx(oracle.dice(*pair))
+        assert case.structures[name].hd95_mm == pytest.approx(oracle.hd95(*pair, (1, 1)))
+
+
+def test_labels_given_as_text_or_fractions() -> None:
+    assert label_integers("12") == (12,)
+    assert label_integers(1.0) == (1,)
+    assert label_integers([1, "2"]) == (1, 2)
+
+
+def test_a_name_that_is_not_utf8_is_told(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/M\xfcller.nii.gz"))
+    path.touch()
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_labels(path)
 
 
 def test_unreadable_file_is_named(tmp_path: Path) -> None:

@@ -37,6 +37,20 @@ def test_structure_agrees_with_the_definitions(name: str) -> None:
     assert scores.hd95_voxels == pytest.approx(oracle.hd95(prediction, reference, (1, 1, 1)), rel=1e-5)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_volume_of_one_slice_is_judged_as_that_slice(axis: int) -> None:
+    rows, columns = np.ogrid[:60, :70]
+    discs = [(rows - 30) ** 2 + (columns - centre) ** 2 < 400 for centre in (28, 36)]
+    flat = structure_scores(*discs, (1.5, 0.8))
+    assert flat.hd95_mm > 6
+    spacing = [1.5, 0.8]
+    spacing.insert(axis, 9.0)
+    assert structure_scores(*(np.expand_dims(disc, axis) for disc in discs), spacing) == flat
+    line = np.zeros((1, 1, 9), bool)
+    line[..., 2:5] = True
+    assert structure_scores(line, np.roll(line, 3, 2), (1, 1, 2)).hd95_mm == pytest.approx(5.8)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_random_shapes_agree_with_the_definitions(seed: int) -> None:
     rng = np.random.default_rng(seed)

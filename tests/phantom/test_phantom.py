@@ -45,9 +45,11 @@ def test_same_seed_same_patient_and_other_seed_other_patient() -> None:
 
 
 def test_global_random_stream_is_left_alone() -> None:
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    _, keys, position, *_ = np.random.get_state()  # noqa: NPY002
+    keys = keys.copy()
     make_patient(np.random.default_rng(0))
-    assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+    assert np.array_equal(keys, np.random.get_state()[1])  # noqa: NPY002
+    assert position == np.random.get_state()[2]  # noqa: NPY002
 
 
 def test_scribbles_agree_with_the_dense_label(patients: list[Patient]) -> None:
@@ -161,5 +163,8 @@ def test_first_patients_do_not_depend_on_how_many_follow(written: Path, tmp_path
 def test_refuses_a_full_folder_and_silly_numbers(written: Path, tmp_path: Path, capsys) -> None:
     assert main(["--output", str(written), "--patients", "1"]) == 2
     assert "not empty" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main(["--output", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
     assert main(["--output", str(tmp_path / "x"), "--patients", "0"]) == 2
     assert "at least one" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,10 @@ def raw(acdc: Acdc) -> Path:
 
 def _generate(*arguments: object) -> int:
     return main(["generate", "-d", "300", "-np", "1", *map(str, arguments)])
+
+
+def _folders(given: Path) -> list[object]:
+    return ["--images", given / "imagesTr", "--labels", given / "labelsTr"]
 
 
 def _labels(folder: Path) -> dict[str, np.ndarray]:
@@ -187,6 +192,46 @@ def test_a_picture_of_volumes(raw: Path, tmp_path: Path) -> None:
     assert len(np.unique(saturated // 64, axis=0)) >= 4  # one colour per label
 
 
+def test_names_with_dollars_in_a_picture(raw: Path, tmp_path: Path) -> None:
+    given, picture = write_raw_dataset(tmp_path / "given"), tmp_path / "picture.png"
+    for folder, end in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz")):
+        (given / folder / f"one_01{end}").rename(given / folder / f"one$_$01{end}")
+    assert _generate(*_folders(given), "--label-names", "a$_$", "$b$", "c", "--picture", picture) == 0
+    assert picture.is_file()
+
+
+def test_scribbles_are_no_dense_labels(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _generate("--dataset", write_raw_dataset(tmp_path / "given")) == 0
+    shutil.rmtree(raw / NAME / "labelsTr_dense")
+    again = ["generate", "--dataset", "300", "-d", "301", "-np", "1"]
+    assert main(again) == 1
+    assert "300 holds scribbles and no labelsTr_dense; give dense labels to draw from" in capsys.readouterr().err
+    content = json.loads((raw / NAME / "dataset.json").read_text())
+    content["scribbles"]["supervision"] = {"one_01": "dense", "two_01": "dense", "three_01": "none"}
+    (raw / NAME / "dataset.json").write_text(json.dumps(content))
+    for case in ("one_01", "two_01"):
+        shutil.copy(tmp_path / "given" / "labelsTr" / f"{case}.nii.gz", raw / NAME / "labelsTr")
+    assert main(again) == 1
+    assert "1 images have no dense label (one_02); add" in capsys.readouterr().err
+    assert main([*again, "--allow-unlabelled", "--split", "random"]) == 0
+    written = raw / "Dataset301_GeneratedScribbles"
+    assert {path.name for path in (written / "labelsTr_dense").iterdir()} == {"one_01.nii.gz", "two_01.nii.gz"}
+    noted = json.loads((written / "dataset.json").read_text())["scribbles"]["supervision"]
+    assert noted == {"one_02": "none", "three_01": "none"}
+    _assert_fits(*(read(written / folder / "two_01.nii.gz") for folder in ("labelsTr", "labelsTr_dense")))
+
+
+def test_what_is_known_of_the_cases_is_kept(raw: Path, tmp_path: Path) -> None:
+    given = write_raw_dataset(tmp_path / "given")
+    content = json.loads((given / "dataset.json").read_text())
+    facts = {"one_01": {"phase": "ED"}}
+    (given / "dataset.json").write_text(json.dumps({**content, "scribbles": {"cases": facts}}))
+    (given / "labelsTr").rename(given / "labelsTr_dense")
+    shutil.copytree(given / "labelsTr_dense", given / "labelsTr")
+    assert _generate("--dataset", given) == 0
+    assert json.loads((raw / NAME / "dataset.json").read_text())["scribbles"]["cases"] == facts
+
+
 def test_a_picture_where_nobody_is_scribbled(raw: Path, tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
     dense = ["--dense-patients", ",".join(CASES), "--picture", str(picture)]
@@ -210,9 +255,15 @@ def test_a_picture_where_nobody_is_scribbled(raw: Path, tmp_path: Path) -> None:
         (lambda given: ["--dataset", given, "--picture", given / "no" / "a.png"], "cannot become a picture"),
         (lambda given: ["--dataset", given / "no"], "does not exist; give an existing folder with --dataset"),
         (lambda given: ["--dataset", "999"], "has no dataset of the id 999"),
+        (lambda given: ["--dataset", given, "--label-names", "a"], "--label-names goes with --images and --labels"),
+        (lambda given: ["--dataset", given, "--image-pattern", "a"], "--image-pattern goes with --images and --labels"),
+        (
+            lambda given: [*_folders(given), "--case-pattern", "{patient}_{case}"],
+            "--case-pattern goes with --dataset, leave it out; patients are told by {patient} in --image-pattern",
+        ),
         (lambda given: ["--dataset", given, "--split", "five-fold"], "with --split"),
         (
-            lambda given: ["--images", given / "imagesTr", "--labels", given / "labelsTr", "--label-names", "heart"],
+            lambda given: [*_folders(given), "--label-names", "heart"],
             "--label-names names 1 classes (heart), but the labels hold 3 (1, 2, 3)",
         ),
     ],
@@ -244,7 +295,7 @@ def test_bad_labels(acdc: Acdc, tmp_path: Path, kind: str, capsys: pytest.Captur
         write_volume(file, dense_volume(2), origin=(0, 0, 0))
     elif kind == "missing":
         file.unlink()
-        expected = "1 images have no scribble (two_01); add"
+        expected = "1 images have no dense label (two_01); add the dense labels to"
     else:
         file.write_bytes(file.read_bytes()[:100])
     assert _generate("--images", images, "--labels", labels) == 1

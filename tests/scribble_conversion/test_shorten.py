@@ -74,6 +74,21 @@ def test_what_is_known_of_the_cases_is_kept(raw: Path) -> None:
     assert json.loads((raw / NAME / "dataset.json").read_text())["scribbles"]["cases"] == {"one_01": {"phase": "ED"}}
 
 
+def test_strokes_are_cut_along_the_axis_that_is_recorded(acdc: Acdc, tmp_path: Path) -> None:
+    given = write_raw_dataset(tmp_path / "along_x")
+    assert main(["generate", "--dataset", str(given), "-d", "300", "-np", "1", "--axis", "x"]) == 0
+    noted = []
+    for number, options in ((302, []), (303, ["--axis", "x"]), (304, ["--axis", "z"])):
+        arguments = ["shorten", "--dataset", "300", "-d", str(number), "-n", "X", "-np", "1", "--fraction", "0.3"]
+        assert main([*arguments, *options]) == 0
+        content = json.loads((acdc.raw / f"Dataset{number}_X" / "dataset.json").read_text())
+        noted.append(content["scribbles"]["drawing"]["axis"])
+    assert noted == ["x", "x", "z"]
+    own, same, other = (read(acdc.raw / f"Dataset{n}_X" / "labelsTr" / "one_01.nii.gz") for n in (302, 303, 304))
+    assert np.array_equal(own, same)
+    assert not np.array_equal(own, other)
+
+
 def test_seeds_and_processes(raw: Path) -> None:
     for number, options in ((302, ["-np", "2"]), (303, ["-np", "1"]), (304, ["-np", "1", "--seed", "5"])):
         arguments = ["shorten", "--dataset", "300", "-d", str(number), "-n", "X", "--fraction", "0.5", *options]

@@ -22,6 +22,25 @@ from tests.scribble_conversion.checking.hands import (
 from tests.scribble_conversion.conftest import Acdc
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            ["-p", "nnUNetPlansNone"],
+            "has no plan nnUNetPlansNone of this dataset; correct -p or plan the dataset first",
+        ),
+        (["--resampled-cases", "-4"], "--resampled-cases has to be 0 or more, got -4"),
+    ],
+)
+def test_options_that_mean_nothing(
+    acdc: Acdc, options: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    convert_strokes(acdc)
+    capsys.readouterr()
+    assert main(["check", "127", "-np", "1", *options]) == 1
+    assert expected in capsys.readouterr().err
+
+
 def test_a_conversion_tells_what_it_sees(acdc: Acdc, capsys: pytest.CaptureFixture[str]) -> None:
     convert_strokes(acdc)
     assert "warning" not in capsys.readouterr().out

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from scribble_conversion.drawing.curves import STEP, within
 from scribble_conversion.drawing.hand import COMPACT_KINDS, ELONGATED_KINDS, Hand
+from scribble_conversion.drawing.interior import _rays
 from scribble_conversion.drawing.raster import depth_of
 from scribble_conversion.drawing.skeleton import NEIGHBOURS
 from scribble_conversion.drawing.slices import SPECK, Pen, scribble_slice
@@ -139,3 +141,16 @@ def test_nothing_is_drawn_where_the_dense_label_is_unlabelled() -> None:
     scribbles = _scribble(labels)
     assert (scribbles[:, 55:] == UNLABELLED).all()
     assert set(np.unique(scribbles)) == {0, 1, 2, 3, UNLABELLED}
+
+
+def test_rays_end_where_they_leave() -> None:
+    rng = np.random.default_rng(0)
+    mask = ndimage.binary_opening(rng.random((90, 70)) < 0.9)
+    points = rng.uniform(-2, 90, (40, 2))
+    angles = rng.uniform(0, 2 * np.pi, 40)
+    directions = np.column_stack([np.sin(angles), np.cos(angles)])
+    for point, direction, reach in zip(points, directions, _rays(points, directions, mask), strict=True):
+        steps = np.arange(0, 160, STEP)
+        outside = [step for step in steps if not within((point + step * direction)[None], mask)[0]]
+        assert reach == outside[0]
+    assert _rays(np.full((1, 2), 5.0), np.zeros((1, 2)), mask | True).tolist() == [159.5]

@@ -42,6 +42,13 @@ def test_every_third_slice_meets_every_class() -> None:
     assert _annotated(_scribble(_volume(), Plan(every=100))) == [5]
 
 
+def test_structures_are_met_before_background() -> None:
+    labels = np.zeros((2, 20, 20), dtype=np.uint8)
+    labels[1] = 1  # filled, without any background
+    for seed in range(6):
+        assert _annotated(_scribble(labels, Plan(every=2, empty_slices=False), seed)) == [1]
+
+
 def test_without_any_structure_there_is_background() -> None:
     scribbles = _scribble(np.zeros((3, 20, 20), dtype=np.uint8), Plan(empty_slices=False))
     assert set(np.unique(scribbles)) == {0, UNLABELLED}

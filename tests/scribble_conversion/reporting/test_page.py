@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
+import io as streams
+import json
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,9 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import io
 
 from scribble_conversion.cli import main
 from scribble_conversion.reporting import gallery
+from scribble_conversion.reporting.pictures import outline
 from tests.scribble_conversion.checking.hands import (
     CASE,
     IGNORE,
@@ -58,7 +62,7 @@ class Reader(HTMLParser):
 
 
 def picture(text: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGBA"))
+    return np.asarray(Image.open(streams.BytesIO(base64.b64decode(text))).convert("RGBA"))
 
 
 def test_the_figures_per_class(sound: Acdc, report: Report) -> None:
@@ -207,6 +211,56 @@ def test_what_cannot_be_read_is_a_problem_and_not_shown(sound: Acdc, report: Rep
     assert "is damaged or no NIfTI file" in Reader(page).text
 
 
+def test_a_damaged_channel_leaves_the_others_to_show(sound: Acdc, report: Report, data_of: Data) -> None:
+    for case in sound.cases():
+        shutil.copy(image(sound, case), sound.dataset / "imagesTr" / f"{case}_0001.nii.gz")
+    declare(sound, channel_names={"0": "T2", "1": "cine"})
+    image(sound).write_bytes(b"nothing")
+    page = report()
+    assert "is damaged or no NIfTI file" in Reader(page).text
+    assert CASE in [case["name"] for case in data_of(page)["cases"]]
+
+
+def test_pictures_have_pixels_and_all_their_colours(acdc: Acdc, data_of: Data, tmp_path: Path) -> None:
+    folder = acdc.raw / "Dataset128_Cells"
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir(parents=True)
+    labels = np.full((40, 50), 2, np.uint8)
+    labels[5, 5:30], labels[20:24, 20:24] = 0, 1
+    colours = np.zeros((40, 50, 3), np.uint8)
+    colours[..., 1] = np.arange(50) * 5  # nothing to see in red
+    for case in ("a", "b"):
+        io.imsave(folder / "imagesTr" / f"{case}_0000.png", colours, check_contrast=False)
+        io.imsave(folder / "labelsTr" / f"{case}.png", labels, check_contrast=False)
+    content = {"channel_names": {"0": "R", "1": "G", "2": "B"}, "labels": {"background": 0, "cell": 1, "ignore": 2}}
+    (folder / "dataset.json").write_text(json.dumps({**content, "numTraining": 2, "file_ending": ".png"}))
+    page = tmp_path / "cells.html"
+    assert main(["report", str(folder), "-o", str(page), "-np", "1"]) in (0, 1)
+    text = Reader(page).text
+    assert "Voxel size" not in text
+    assert " mm" not in text
+    assert "Length of the strokes along their skeleton (pixels)" in text
+    shown = picture(data_of(page)["cases"][0]["slices"][0]["image"])
+    assert len(np.unique(shown[..., 0])) > 5
+
+
+def test_outlines_shrink_with_their_picture() -> None:
+    mask = np.zeros((400, 300), bool)
+    mask[40:240, 30:210], mask[300, 100] = True, True
+    whole, small = outline(mask, 1), outline(mask, 10)
+    for path in (whole, small):
+        subpaths = [
+            np.array([[float(value) for value in point.split()] for point in re.split("[LZ]+", part) if point])
+            for part in path.split("M")[1:]
+        ]
+        square, dot = sorted(subpaths, key=lambda points: -np.ptp(points))
+        assert len(square) == 8  # cut corners, and nothing along the straight edges
+        np.testing.assert_array_equal([*square.min(axis=0), *square.max(axis=0)], [30, 40, 210, 240])
+        assert dot.min() >= 90
+    ragged = np.random.default_rng(0).random((400, 300)) < 0.02
+    assert len(outline(ragged, 8)) < 0.3 * len(outline(ragged, 1))
+
+
 def test_a_page_is_not_replaced_unasked(sound: Acdc, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "mine.html"
     assert main(["report", "127", "-o", str(page), "-np", "1"]) == 0
@@ -218,7 +272,8 @@ def test_a_page_is_not_replaced_unasked(sound: Acdc, tmp_path: Path, capsys: pyt
         (["-o", str(page)], "exists already"),
         (["-o", str(tmp_path)], "is a folder"),
         (["-o", str(tmp_path / "gone" / "page.html")], "does not exist"),
-        (["-o", str(tmp_path / "new.html"), "--max-cases", "-1"], "--max-cases has to be 0 or more"),
+        (["-o", str(tmp_path / "new.html"), "--max-cases", "-1"], "--max-cases has to be 0 to 900"),
+        (["-o", str(tmp_path / "new.html"), "--max-cases", "901"], "--max-cases has to be 0 to 900"),
     ):
         assert main(["report", "127", *arguments]) == 1
         assert message in capsys.readouterr().err
