@@ -38,7 +38,7 @@ def images_of_a_step(planned: int, patch_fraction: float, twin_share: float) -> 
 
     Returns:
         (B, K) with two patches at least, or one could only be mixed with itself, and 1 <= K <= B. Where patches and
-        twins together are meant to be as many as planned, they are, unless fewer than three are planned.
+        twins together are meant to be as many as planned, they are, unless that leaves fewer than two patches.
     """
     images = planned * patch_fraction / (1 - twin_share)
     twins = max(1, round(images * twin_share))

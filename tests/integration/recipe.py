@@ -1,6 +1,6 @@
 """nnU-Net's own integration tests, with ``nnUNetTrainerPCLMix``: every configuration, every command, on the CPU.
 
-    python -m tests.integration.recipe --work DIR
+    python -m tests.integration.recipe --work DIR --data TASK04
 
 makes nnU-Net's datasets 998 (a class unlabelled) and 996 (regions, single annotated planes) from real hippocampi, and
 one with two channels; plans, preprocesses, trains, kills and continues, validates, finds the best configuration,
@@ -207,7 +207,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the recipe; 0 where every step succeeded."""
     parser = argparse.ArgumentParser(description="nnU-Net's integration tests with nnUNetTrainerPCLMix, on the CPU")
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="a new folder for everything")
-    parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="hippocampi (default: %(default)s)")
+    here = DATA if DATA.is_dir() else None
+    parser.add_argument("--data", type=Path, default=here, required=here is None, metavar="DIR", help="MSD's Task04")
     parser.add_argument("--cases", type=int, default=10, metavar="N", help="cases to train with (default: 10)")
     parser.add_argument("--datasets", type=int, nargs="+", choices=(998, 996, 994), default=[998, 996, 994])
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4], metavar="FOLD")
