@@ -73,7 +73,7 @@ def _held_out(source: Path, fold: str) -> list[str]:
     """The cases of which a fold has not been trained with any.
 
     Raises:
-        UserError: nnU-Net's splits do not say, or the training has seen some of them.
+        UserError: nnU-Net's splits do not say, or name some of them on both sides.
     """
     file = _preprocessed(source) / "splits_final.json"
     if not file.is_file():
@@ -139,10 +139,11 @@ def _calibrate_fold(source: Path, fold: str, checkpoint: str, cases: Sequence[st
         "helps": result.helps,
     }
     try:
+        (folder / REPORT).unlink(missing_ok=True)  # it would tell of other weights
         write_at_once(content, folder / CALIBRATED)
         (folder / REPORT).write_text(json.dumps(report, indent=4) + "\n", encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{folder / CALIBRATED} cannot be written: {error}") from error
+        raise UserError(f"{folder} cannot be written to: {error}") from error
     print(_told(fold, channels, result, first))
     print(f"Written: {folder / CALIBRATED}")
 
@@ -169,7 +170,7 @@ def _number(value: float) -> float | None:
 
 
 def _told(fold: str, channels: Sequence[str], result: Calibration, first: int) -> str:
-    lines = [f"fold {fold}, Dice on labelled voxels of held-out cases, each with offsets from other patients:"]
+    lines = [f"fold {fold}, Dice on labelled voxels of held-out cases, each with offsets from others:"]
     width = max(len(name) for name in channels)
     for channel, name in enumerate(channels):
         dice = f"   Dice {result.before[channel]:.3f} -> {result.after[channel]:.3f}" if channel >= first else ""

@@ -25,7 +25,7 @@ PER_STAGE = ("kernel_sizes", "strides", "n_conv_per_stage", "n_blocks_per_stage"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``nnUNetv2_pclmix small_plans``."""
-    parser.add_argument("-d", "--dataset", required=True, metavar="ID", help="dataset, by number or name")
+    parser.add_argument("-d", "--dataset", required=True, metavar="ID", help="dataset, by number, name or folder")
     parser.add_argument("-c", "--configuration", default="2d", help="configuration to shrink (default: 2d)")
     parser.add_argument("-p", "--plans", default="nnUNetPlans", help="plans to copy (default: nnUNetPlans)")
     parser.add_argument("--to", metavar="PLANS", help="name of the copy (default: the plans' name with Small behind)")
@@ -54,10 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``nnUNetv2_pclmix small_plans``."""
-    folder = dataset_folder("nnUNet_preprocessed", args.dataset)
+    folder, dataset = dataset_folder("nnUNet_preprocessed", args.dataset), Path(args.dataset).name
     source = folder / f"{args.plans}.json"
     if not source.is_file():
-        raise UserError(f"{source} does not exist; run nnUNetv2_plan_and_preprocess -d {args.dataset} first")
+        raise UserError(f"{source} does not exist; run nnUNetv2_plan_and_preprocess -d {dataset} first")
     new_plans = args.to or f"{args.plans}Small"
     name = args.name or f"{args.configuration}_small"
     target = folder / f"{new_plans}.json"
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if target.exists() and not args.overwrite:
         raise UserError(f"{target} exists; add --overwrite to replace it, or name another copy with --to")
 
-    if Path(new_plans).name != new_plans:
+    if Path(new_plans).name != new_plans or new_plans == "..":
         raise UserError(f"expected a name after --to, got {new_plans}")
     plans = read_json(source)
     if name in plans["configurations"]:
@@ -89,8 +89,8 @@ def run(args: argparse.Namespace) -> int:
 
     print(f"Written: {target}, with the configuration {name}")
     if args.spacing:
-        print(f"Preprocess it: nnUNetv2_preprocess -d {args.dataset} -plans_name {new_plans} -c {name}")
-    print(f"Train it: nnUNetv2_train {args.dataset} {name} 0 -p {new_plans} -tr nnUNetTrainerPCLMix")
+        print(f"Preprocess it: nnUNetv2_preprocess -d {dataset} -plans_name {new_plans} -c {name}")
+    print(f"Train it: nnUNetv2_train {dataset} {name} 0 -p {new_plans} -tr nnUNetTrainerPCLMix")
     return 0
 
 

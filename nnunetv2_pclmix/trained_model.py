@@ -15,7 +15,7 @@ FINAL = "checkpoint_final.pth"
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that name a training, as nnU-Net's own commands call them."""
-    parser.add_argument("-d", "--dataset", metavar="ID", help="dataset, by number or name")
+    parser.add_argument("-d", "--dataset", metavar="ID", help="dataset, by number, name or folder")
     parser.add_argument("-c", "--configuration", help="configuration that was trained")
     parser.add_argument("-p", "--plans", default="nnUNetPlans", help="plans (default: nnUNetPlans)")
     parser.add_argument("-tr", dest="trained", default=TRAINER, metavar="TRAINER", help=f"default: {TRAINER}")

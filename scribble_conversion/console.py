@@ -44,11 +44,11 @@ def run_command(command: Callable[[], int | None]) -> int:
 
 
 def _fail(text: str) -> int:
-    print(f"error: {_on_one_line(text)}", file=sys.stderr)
+    print(f"error: {on_one_line(text)}", file=sys.stderr)
     return EXIT_USER_ERROR
 
 
-def _on_one_line(text: str) -> str:
+def on_one_line(text: str) -> str:
     """White space joined, and control characters, which names of files may have, written as escapes."""
     joined = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)

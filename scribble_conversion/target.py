@@ -15,6 +15,7 @@ from scribble_conversion.console import UserError
 from scribble_conversion.locking import LockedError, exclusive
 from scribble_conversion.parallel import interrupts_deferred
 
+DEFAULT_PLANS = "nnUNetPlans"
 SPLITS_FILE = "splits_final.json"
 LONGEST_NAME = 150
 """Of a dataset, in characters; file systems allow 255 bytes, and names are made from it."""

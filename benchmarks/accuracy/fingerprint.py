@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import nnunetv2_pclmix
+from scribble_conversion.formats import natural
 
 PACKAGE = Path(nnunetv2_pclmix.__file__).parent
 HERE = Path(__file__).parent
@@ -59,7 +60,7 @@ def of_code(trainer: str) -> str:
 @cache
 def of_judging() -> str:
     """Hash of the sources that judge."""
-    return _digest((PACKAGE / "evaluation").glob("*.py"), ())
+    return _digest([*(PACKAGE / "evaluation").glob("*.py"), Path(natural.__file__)], ())
 
 
 def _digest(files: Iterable[Path], extra: Iterable[str]) -> str:

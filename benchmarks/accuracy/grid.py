@@ -181,7 +181,8 @@ def read_grid(path: Path, changes: Mapping[str, Any] | None = None) -> Grid:
         if only_tables:
             _known("table", only_tables, [entry.get("name") for entry in tables])
             tables = [entry for entry in tables if entry.get("name") in only_tables]
-        _known("row in these tables", only_rows or (), [name for entry in tables for name in entry["rows"]])
+        shown = list(dict.fromkeys(name for entry in tables for name in entry["rows"]))
+        _known("row in the chosen tables", only_rows or (), shown)
         built = tuple(_build(Table, entry, path) for entry in tables)
         return _build(Grid, {**content, "rows": rows, "folds": folds, "tables": built}, path)
     except TypeError as error:

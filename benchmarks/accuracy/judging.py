@@ -47,8 +47,9 @@ def judge_run(folder: RunFolder, references: Path) -> None:
     result = evaluate_folder(
         predictions, references, definition["dataset_json"]["labels"], file_ending=ending, progress=False
     )
-    write_json(folder.judging_file, {"references": str(references), "code": fingerprint.of_judging()})
+    folder.judging_file.unlink(missing_ok=True)
     result.write(folder.path)
+    write_json(folder.judging_file, {"references": str(references), "code": fingerprint.of_judging()})
     folder.failure_file.unlink(missing_ok=True)
 
 

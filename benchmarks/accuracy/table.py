@@ -177,7 +177,7 @@ def _notes(table: Mapping[str, Any], rows: Sequence[RowSummary], origin: Origin)
     if others:
         lines.append(f"- Runs of {', '.join(others)} were made by other code than the plan's.")
     if len(origin.judgings) > 1:
-        lines.append("- Judged by different code or references; the command judge --again does it anew.")
+        lines.append("- Not all judged with the same code and references, as far as noted; judge --again does it anew.")
     return lines
 
 

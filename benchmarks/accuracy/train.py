@@ -100,7 +100,7 @@ def _require_planned_code(definition: Mapping[str, Any]) -> None:
     """
     planned = definition["run"].split("-")[-1]
     if fingerprint.of_code(definition["trainer"]) != planned:
-        raise UserError("the code is another than when this training was planned; run the grid again")
+        raise UserError("the code is another than when this training was planned; run the grid again (--retry-failed)")
 
 
 def peak_bytes(device: torch.device) -> int:

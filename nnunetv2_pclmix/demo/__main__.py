@@ -38,6 +38,7 @@ def prepare(folder: Path, overwrite: bool) -> None:
 
     Raises:
         FileExistsError: If the folder holds anything that may not be deleted.
+        OSError: If it cannot be made or emptied.
     """
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARKER).is_file():

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if args.num_processes < 1:
         raise UserError(f"expected a positive number of processes, got {args.num_processes}")
     output = args.output or args.predictions
-    if output.exists() and not output.is_dir():
+    if args.output is not None and output.exists() and not output.is_dir():
         raise UserError(f"{output} is no folder; name one with --output")
     dataset_json = args.dataset_json or find_dataset_json(args.references, args.predictions)
     dataset = read_dataset_labels(dataset_json)

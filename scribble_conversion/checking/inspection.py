@@ -21,9 +21,9 @@ from scribble_conversion.checking.volumes import Reader, choose_reader
 from scribble_conversion.checking.widths import check_widths
 from scribble_conversion.parallel import number_of_processes, run_all
 from scribble_conversion.recorded import scribble_notes
+from scribble_conversion.target import DEFAULT_PLANS
 
 Item = TypeVar("Item")
-DEFAULT_PLANS = "nnUNetPlans"
 RESAMPLED_CASES = 8
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from scribble_conversion.checking.case import CaseFacts
 from scribble_conversion.checking.finding import Finding, count_levels, counted
 from scribble_conversion.checking.inspection import Inspection
-from scribble_conversion.console import UserError
+from scribble_conversion.console import UserError, on_one_line
 
 LINES_PER_CHECK = 10
 """Lines of one check and level that are printed; a mistake in every file would bury all others."""
@@ -25,7 +25,7 @@ def lines(findings: Sequence[Finding]) -> Iterator[str]:
         kind = finding.level, finding.check
         shown[kind] += 1
         if shown[kind] <= LINES_PER_CHECK:
-            yield str(finding)
+            yield on_one_line(str(finding))  # names of files may be no UTF-8
         if shown[kind] == LINES_PER_CHECK < kinds[kind]:
             left = counted(kinds[kind] - LINES_PER_CHECK, "problem")
             yield f"{finding.level}: {left} more of the same kind ({finding.check}); --json FILE lists all"

@@ -45,8 +45,9 @@ def choose_reader(content: Mapping[str, Any], example: Path) -> Reader:
         example: an image file; it decides between readers of the same file ending.
 
     Raises:
-        UserError: if nnU-Net reads no such files.
+        UserError: if nnU-Net reads no such files, or cannot open one of that name.
     """
+    _require_a_name(example)  # it is opened
     try:
         with _quiet():
             return determine_reader_writer_from_dataset_json(
@@ -57,6 +58,12 @@ def choose_reader(content: Mapping[str, Any], example: Path) -> Reader:
             f"nnU-Net has no reader for {example} with the file ending '{content['file_ending']}'; convert the files "
             "to .nii.gz, or correct file_ending in dataset.json"
         ) from error
+
+
+def _require_a_name(path: Path) -> None:
+    """Refuse a name that SimpleITK, which reads volumes, would crash at."""
+    if path.name.lower().endswith((*nifti.ENDINGS, *itk.ENDINGS)):
+        require_utf8(path)
 
 
 def read(path: Path, reader: Reader) -> Volume:
@@ -70,7 +77,7 @@ def read(path: Path, reader: Reader) -> Volume:
         UserError: if it is damaged, truncated, or holds NaN or infinite values.
         MemoryError: if it does not fit into memory.
     """
-    require_utf8(path)
+    _require_a_name(path)
     for module in (nifti, itk):
         if path.name.lower().endswith(tuple(module.ENDINGS)):
             module.check_file(path)

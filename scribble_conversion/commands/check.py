@@ -8,9 +8,9 @@ from typing import Any
 
 from scribble_conversion.commands.help import add_command
 from scribble_conversion.console import UserError
+from scribble_conversion.target import DEFAULT_PLANS
 
 EXAMPLE = "27"
-DEFAULT_PLANS = "nnUNetPlans"
 
 
 def add_parser(commands: Any) -> None:

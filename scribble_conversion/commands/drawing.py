@@ -42,9 +42,8 @@ def add_drawing(parser: argparse.ArgumentParser, fraction_help: str, default_fra
     parser.add_argument(
         "--axis",
         choices=[AUTO, *sorted(AXES)],
-        default=AUTO,
-        help="axis of the file across the slices that are scribbled (default: the one that was drawn by before, else "
-        "the one of the largest spacing, z where all are the same)",
+        help="axis of the file across the slices that are scribbled; auto: the one of the largest spacing, z where all "
+        "are the same (default: the one by which the scribbles were drawn where dataset.json records it, else auto)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the randomness (default: 0)")
     parser.add_argument(
@@ -71,7 +70,9 @@ def check_drawing(args: argparse.Namespace) -> None:
 
 def axis_of(args: argparse.Namespace, source: Source) -> int | None:
     """The array axis that the user chose, else the one that the dataset records, None for each image's own."""
-    return noted_axis(source.drawing or {}) if args.axis == AUTO else AXES.index(args.axis)
+    if args.axis is None:
+        return noted_axis(source.drawing)
+    return None if args.axis == AUTO else AXES.index(args.axis)
 
 
 def convert_drawn(args: argparse.Namespace, source: Source, draw: Callable[[Options, Path], Source]) -> None:

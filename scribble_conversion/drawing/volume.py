@@ -63,11 +63,11 @@ def scribble_volume(
 def _annotated(
     planes: npt.NDArray[np.uint8], unlabelled: int, plan: Plan, rng: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
-    """Which slices are scribbled, (slices,); of the ways to take every k-th, one that meets the most classes."""
+    """Which slices are scribbled, (slices,); of the ways to take every k-th, one that meets the most structures."""
     number = len(planes)
     classes = [set(np.unique(plane).tolist()) - {unlabelled} for plane in planes]
-    found = [set().union(*classes[start :: plan.every]) for start in range(min(plan.every, number))]
-    met = [(len(each - {0}), len(each)) for each in found]  # structures before background
+    unions = [set().union(*classes[start :: plan.every]) for start in range(min(plan.every, number))]
+    met = [(len(union - {0}), len(union)) for union in unions]
     start = int(rng.choice([start for start, each in enumerate(met) if each == max(met)]))
     chosen = (np.arange(number) - start) % plan.every == 0
     with_structure = np.array([bool(found - {0}) for found in classes])

@@ -98,7 +98,7 @@ def write(page: str, path: Path) -> None:
     """
     partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
     try:
-        partial.write_text(page, encoding="utf-8")
+        partial.write_text(page, encoding="utf-8", errors="backslashreplace")  # names of files may be no UTF-8
         partial.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); check permissions and free space") from error

@@ -128,7 +128,7 @@ def test_mistakes_in_the_choice(write_grid):
     with pytest.raises(UserError, match="there is no row 'none'; there are stock, mine"):
         read_grid(write_grid(), {"only_rows": ["none"]})
     table = {"name": "main", "baseline": "stock", "epochs": 1, "iterations": 2, "seeds": [1], "rows": ["stock"]}
-    with pytest.raises(UserError, match="there is no row in these tables 'mine'; there are stock"):
+    with pytest.raises(UserError, match="there is no row in the chosen tables 'mine'; there are stock"):
         read_grid(write_grid(tables=[table]), {"only_rows": ["mine"]})
     with pytest.raises(UserError, match="there is no table 'none'; there are main"):
         read_grid(write_grid(), {"only_tables": ["none"]})

@@ -214,7 +214,10 @@ def test_code_that_is_not_the_planned_trains_nothing(workspace, write_grid, tmp_
     job = make_jobs(read_grid(write_grid()), "cpu")[0]
     other = f"{job.run.split('-')[0]}-abcdef"
     outcome = run_jobs([replace(job, run=other, definition={**job.definition, "run": other})], tmp_path, Options())
-    assert "the code is another than when this training was planned; run the grid again" in outcome.failed[0][1]
+    assert (
+        "the code is another than when this training was planned; run the grid again (--retry-failed)"
+        in outcome.failed[0][1]
+    )
     assert not list(tmp_path.rglob("*.pth"))
 
 

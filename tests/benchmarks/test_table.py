@@ -166,14 +166,14 @@ def test_precision_and_other_judging_are_told(output):
     assert cli.main(["table", str(output)]) == 0
     text = (output / "main_table.md").read_text()
     assert "per training, float32, last checkpoint" in text
-    assert "Judged by different" not in text
+    assert "Not all judged" not in text
     folder = RunFolder(output / "runs" / "mine1-abc")
     write_json(folder.judging_file, {"references": "here", "code": "abc"})
     write_json(folder.definition_file, {**folder.definition(), "precision": "bfloat16"})
     assert cli.main(["table", str(output)]) == 0
     text = (output / "main_table.md").read_text()
     assert "per training, bfloat16 and float32, last checkpoint" in text
-    assert "Judged by different code or references; the command judge --again" in text
+    assert "Not all judged with the same code and references" in text
 
 
 def test_rows_of_several_tables_and_folds_have_to_be_chosen(output, capsys):

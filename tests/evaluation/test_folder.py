@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -190,14 +192,23 @@ def test_what_cannot_be_written_whole_leaves_what_was_there(
     out = tmp_path / "out"
     result.write(out)
     before = {file.name: file.read_text() for file in out.iterdir()}
+    other = replace(result, cases=result.cases[:2])
 
-    def full(*_: object, **__: object) -> str:
-        raise OSError("no space left on device")
+    class Full(io.TextIOWrapper):
+        def write(self, text: str) -> int:
+            super().write(text[:20])
+            raise OSError("no space left on device")
 
-    monkeypatch.setattr("nnunetv2_pclmix.evaluation.report.json.dumps", full)
-    with pytest.raises(OSError, match="no space"):
-        result.write(out)
-    assert {file.name: file.read_text() for file in out.iterdir()} == before
+    def opened(path: Path, *_: object, **__: object) -> Full:
+        return Full(io.FileIO(path, "w"))
+
+    for name in ("dense_evaluation.csv", "dense_evaluation.json"):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+            real = Path.open
+            patch.setattr(Path, "open", lambda p, *a, n=name, o=real, **k: (opened if n in p.name else o)(p, *a, **k))
+            other.write(out)
+        assert (out / name).read_text() == before[name]
+        assert sorted(file.name for file in out.iterdir()) == sorted(before)
 
 
 @pytest.mark.slow

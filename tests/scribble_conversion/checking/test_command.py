@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,6 +41,22 @@ def test_options_that_mean_nothing(
     capsys.readouterr()
     assert main(["check", "127", "-np", "1", *options]) == 1
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("case", ["aaa", "zzz"])  # before and behind the others
+def test_names_that_are_not_utf8(acdc: Acdc, tmp_path: Path, case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    convert_strokes(acdc)
+    for folder, end in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz")):
+        old = acdc.dataset / folder / f"{CASE}{end}"
+        old.rename(Path(os.fsdecode(bytes(old.parent) + f"/{case}".encode() + b"M\xfcller" + end.encode())))
+    page = tmp_path / "report.html"
+    for command in (["check", "127"], ["report", "127", "-o", str(page)]):
+        capsys.readouterr()
+        shown = command[0] == "report" and case == "zzz"  # else nnU-Net's reader is asked to open it
+        assert main([*command, "-np", "1"]) == (0 if shown else 1)
+        told = "".join(capsys.readouterr()) + (page.read_text("utf-8") if shown else "")
+        assert "not UTF-8, which SimpleITK cannot open" in told
+        assert told.encode("utf-8")  # what a strict terminal does
 
 
 def test_a_conversion_tells_what_it_sees(acdc: Acdc, capsys: pytest.CaptureFixture[str]) -> None:
