@@ -128,6 +128,11 @@ def _border(grid: Sequence[int], device: torch.device) -> Tensor:
     return border
 
 
+def is_mostly(counted: Tensor, labels: Tensor) -> Tensor:
+    """(N,) bool; whether the voxels counted, (N,), are most of each image's of (N, *grid)."""
+    return 2 * counted > labels[0].numel()
+
+
 def vouch(
     labels: Tensor,
     scribbles: Tensor,
@@ -140,7 +145,8 @@ def vouch(
 
     Foreground connected to no foreground stroke at all becomes background. Foreground connected to strokes, but not
     to one of its own class, is in doubt. So is foreground that reaches the border of a patch, where its class has
-    strokes outside. An image without any stroke, background strokes included, was not annotated and stays as it is.
+    strokes outside. An image without any stroke, background strokes included, was not annotated and stays as it is, and
+    so does a patch that is labelled for the most part.
 
     Args:
         labels: (K N, *grid) class of each voxel as predicted; K predictions for the same images, one after the other.
@@ -160,8 +166,9 @@ def vouch(
     # a first bit for any foreground, then one for each class; a stroke that the prediction misses by a voxel still
     # vouches for the region it touches
     mask, seeds = (_foreground_first(_any_in_cells(bits, stride)) for bits in (own, bits_of(scribbles, num_classes)))
-    has_stroke = (scribbles != ignore_label).flatten(1).any(1)
-    annotated = has_stroke if annotated is None else annotated | has_stroke
+    labelled = (scribbles != ignore_label).flatten(1).sum(1)
+    annotated = labelled > 0 if annotated is None else annotated | (labelled > 0)
+    annotated = annotated & ~is_mostly(labelled, scribbles)  # what lies between dense labels is left out, not scribbled
     predictions = len(labels) // len(scribbles)
     seeds = seeds.repeat(predictions, *[1] * labels.ndim)
     unknown = (~annotated).repeat(predictions).view(-1, 1, *[1] * len(grid))

@@ -264,8 +264,9 @@ class RegionSpace(LabelSpace):
         changes = []
         for inside in table.T:
             sides = [side.view(1, -1, *[1] * (evidence.ndim - 2)) for side in (inside, ~inside)]
-            may_change = (near & sides[0]).any(1) & (near & sides[1]).any(1)
-            of_sides = [_mean_density(evidence, side) for side in sides]
+            of_near = [near & side for side in sides]
+            may_change = of_near[0].any(1) & of_near[1].any(1)
+            of_sides = [_mean_density(evidence, labels) for labels in of_near]
             changes.append(torch.where(may_change, of_sides[0] - of_sides[1], 0.0))
         return logits + torch.stack(changes, 1)
 
@@ -275,5 +276,5 @@ class RegionSpace(LabelSpace):
 
 
 def _mean_density(evidence: Tensor, labels: Tensor) -> Tensor:
-    """(N, C, *grid), (1, C, ...) bool -> (N, *grid) log of the mean density of some labels."""
-    return evidence.masked_fill(~labels, float("-inf")).logsumexp(1) - labels.sum().log()
+    """(N, C, *grid), (N, C, *grid) bool -> (N, *grid) log of the mean density of some labels; NaN of none."""
+    return evidence.masked_fill(~labels, float("-inf")).logsumexp(1) - labels.sum(1).log()

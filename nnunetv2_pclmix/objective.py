@@ -349,12 +349,13 @@ class PCLMixObjective:
             annotated, outside = (None, None) if strokes is None else (strokes.annotated, strokes.outside)
             num_labels, ignore_label = self.space.num_labels, self.space.ignore_label
             vouched, weights = vouch(labels, scribbles, num_labels, ignore_label, annotated, outside)
-            islands = _of_decoders(vouched != labels)
-            known = scribbles != ignore_label
-            labels = torch.where(known, scribbles.to(vouched.dtype), _of_decoders(vouched))
-            weights = torch.maximum(known.to(weights.dtype), _of_decoders(weights))
+            islands, labels, weights = (_of_decoders(each) for each in (vouched != labels, vouched, weights))
         else:
             labels = _of_decoders(labels)
+        if self.config.closed_world or self.config.pseudo_label_weight:  # else as published
+            known = scribbles != self.space.ignore_label
+            labels = torch.where(known, scribbles.to(labels.dtype), labels)
+            weights = None if weights is None else torch.maximum(known.to(weights.dtype), weights)
         if threshold is not None:
             certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= threshold
             weights = certain.float().expand(labels.shape) if weights is None else weights * certain

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nnunetv2_pclmix.at_hand import is_at_hand
+from nnunetv2_pclmix.closed_world import is_mostly
 
 
 def classes_of(logits: Tensor) -> Tensor:
@@ -44,7 +45,7 @@ def stroke_voxels_per_class(scribbles: Tensor, num_classes: int, ignore_label: i
         num_classes: classes C.
         ignore_label: value of unlabelled voxels.
     """
-    dense = 2 * (scribbles != ignore_label).flatten(1).sum(1) > scribbles[0].numel()
+    dense = is_mostly((scribbles != ignore_label).flatten(1).sum(1), scribbles)
     strokes = scribbles.masked_fill(dense.view(-1, *[1] * (scribbles.ndim - 1)), ignore_label)
     return voxels_per_class(strokes, num_classes)
 

@@ -161,10 +161,26 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
     def _set_batch_size_and_oversample(self) -> None:
         super()._set_batch_size_and_oversample()
         self.batch_size: int
-        planned = self.batch_size
-        self.batch_size, self.num_twins = images_of_a_step(planned, self.config.patch_fraction, self.config.twin_share)
-        two_passes = self.config.two_passes
-        self._two_passes = self.batch_size + self.num_twins > planned if two_passes is None else two_passes
+        shares = self.config.patch_fraction, self.config.twin_share
+        self.batch_size, self.num_twins = images_of_a_step(self.batch_size, *shares)
+        # by the smallest share of a batch, so that all ranks do the same: they gather their Dice in each pass
+        least = self.configuration_manager.batch_size // (dist.get_world_size() if self.is_ddp else 1)
+        more = sum(images_of_a_step(least, *shares)) > least
+        self._two_passes = more if self.config.two_passes is None else self.config.two_passes
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """nnU-Net's; for a cascade without unlabelled cases, on which no fold of its first stage validates."""
+        training, validation = super().do_split()
+        if self.is_cascaded:
+            before = Path(self.folder_with_segs_from_previous_stage)
+            there = {file.stem for file in before.glob("*")} if before.is_dir() else set()
+            lacking = [c for c in training if self._supervision.get(c) == "none" and c not in there]
+            training = [case for case in training if case not in lacking]
+            if lacking:
+                self.print_to_log_file(
+                    f"PCLMix: leaves out {len(lacking)} unlabelled cases, of which the first stage predicted nothing"
+                )
+        return training, validation
 
     def _build_loss(self) -> nn.Module:
         return self._main_loss(of_logits=True)  # nnU-Net validates with it
@@ -497,12 +513,13 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
 
     def _keep_optimiser(self) -> None:
         """Where settings or defaults changed meanwhile: checkpoints hold the momentum, a learning rate must fit it."""
-        group = self.optimizer.param_groups[0]
-        if group.get("momentum") != self.optimizer.defaults.get("momentum"):
+        group, asked = self.optimizer.param_groups[0], self.optimizer.defaults
+        if group.get("momentum") != asked.get("momentum"):
             self.initial_lr = self.lr_scheduler.initial_lr = group["initial_lr"]
+        if any(group.get(name) != asked.get(name) for name in ("momentum", "weight_decay")):
             self.print_to_log_file(
                 f"PCLMix: goes on with the optimiser it began with, momentum {group['momentum']}, initial learning "
-                f"rate {self.initial_lr}"
+                f"rate {self.initial_lr}, weight decay {group['weight_decay']}"
             )
 
     def _restore_random_streams(self, state: dict[str, Any]) -> None:

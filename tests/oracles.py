@@ -81,10 +81,10 @@ def possible_classes(logits: np.ndarray, possible: np.ndarray) -> float:
 
 
 def possible_regions(logits: np.ndarray, possible: np.ndarray) -> float:
-    """Minus the log probability that no impossible region holds the voxel, mean over voxels and regions."""
+    """Minus the log probability that no impossible region holds the voxel, mean over voxels."""
     probabilities = sigmoid(logits)
     impossible = zip(probabilities.flat, possible.flat, strict=True)
-    return -sum(math.log(1 - p) for p, allowed in impossible if not allowed) / logits.size
+    return -sum(math.log(1 - p) for p, allowed in impossible if not allowed) / logits[:, 0].size
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -92,13 +92,13 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def region_cross_entropy(logits: np.ndarray, regions: np.ndarray, weights: np.ndarray) -> float:
-    """Binary cross-entropy, mean over voxels and regions; weights (N, *grid)."""
+    """Binary cross-entropy, summed over regions, mean over voxels; weights (N, *grid)."""
     probabilities, total = sigmoid(logits), 0.0
     for n, *voxel in voxels(weights):
         for r in range(logits.shape[1]):
             p = probabilities[(n, r, *voxel)]
             total -= weights[(n, *voxel)] * math.log(p if regions[(n, r, *voxel)] else 1 - p)
-    return total / logits.size
+    return total / weights.size
 
 
 def partial_region_cross_entropy(logits: np.ndarray, regions: np.ndarray, unlabelled: np.ndarray) -> float:

@@ -114,6 +114,15 @@ def test_an_image_nobody_annotated_stays_as_it_is():
     assert (weights == 1).all()
 
 
+def test_what_lies_between_dense_labels_stays_as_it_is():
+    labels, scribbles = _scene()
+    scribbles[:, :40] = labels[:, :40]  # most of the image, with an island in the rest
+    for annotated in (None, torch.tensor([True])):
+        vouched, weights = vouch(labels, scribbles, 4, IGNORE, annotated)
+        assert torch.equal(vouched, labels)
+        assert (weights == 1).all()
+
+
 def test_images_of_a_batch_do_not_vouch_for_each_other():
     labels, scribbles = _scene()
     only_background = torch.full_like(scribbles, IGNORE)

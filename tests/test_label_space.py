@@ -1,5 +1,7 @@
 """What strokes make possible, for classes and for regions."""
 
+import math
+
 import pytest
 import torch
 
@@ -39,3 +41,20 @@ def test_absent_regions_are_not_predicted():
     present = torch.tensor([[True, False]])
     assert (REGIONS.labels_of_logits(logits) == 2).all()
     assert (REGIONS.labels_of_logits(REGIONS.only_present(logits, present)) == 1).all()
+
+
+def test_evidence_for_regions_is_that_of_labels_nearby():
+    """Label 3 is in all regions, 1 and 2 look like what lies beside it, but are not near."""
+    space = RegionSpace([(1, 2, 3), (2, 3), 3], [1, 2, 3], 4, 4)
+    logits = torch.full((1, 3, 5), 2.0)
+    evidence = torch.tensor([0.0, 9.0, 9.0, -3.0]).view(1, 4, 1).expand(1, 4, 5).clone()
+    near = torch.tensor([True, False, False, True]).view(1, 4, 1).expand(1, 4, 5).clone()
+    changed = space.with_evidence(logits, evidence, near)
+    assert torch.allclose(changed, logits - 3.0)
+    assert (space.labels_of_logits(changed) == 0).all()
+    near[:, 1] = True
+    changed = space.with_evidence(logits, evidence, near)  # of the whole: label 1 and 3 against background
+    whole = torch.logsumexp(torch.tensor([9.0, -3.0]), 0) - math.log(2)
+    assert torch.allclose(changed[:, 0], logits[:, 0] + whole)
+    near[:] = False
+    assert torch.equal(space.with_evidence(logits, evidence, near), logits)

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+FEW = 3  # patches, of which none is mixed with itself
+
 
 class Mix(NamedTuple):
     """How K mixed twins of a batch of B patches are put together.
@@ -57,7 +59,8 @@ def draw_mix(
 
     The box covers ``box_fraction`` of the patch up to rounding; how the fraction is shared among the axes is random
     (side k is ``size_k * box_fraction ** u_k`` with u uniform on the simplex, so no side exceeds the patch), which in
-    2D is the random aspect ratio of the paper and holds for 3D as well.
+    2D is the random aspect ratio of the paper and holds for 3D as well. As published, a patch may be mixed with itself,
+    but not in a batch of ``FEW``, where that would be every second or third twin.
 
     Args:
         batch_size: number of patches B.
@@ -79,7 +82,9 @@ def draw_mix(
     if not 0.0 <= box_fraction <= 1.0:
         raise ValueError(f"expected a box fraction in [0, 1], got {box_fraction}")
     size = np.asarray(patch_size, dtype=np.int64)
-    partners = np.stack([rng.permutation(batch_size), rng.permutation(batch_size)], axis=1)[:num_twins].copy()
+    first = rng.permutation(batch_size)
+    second = np.roll(first, rng.integers(1, batch_size)) if 1 < batch_size <= FEW else rng.permutation(batch_size)
+    partners = np.stack([first, second], axis=1)[:num_twins].copy()
     shares = rng.dirichlet(np.ones(len(size)), size=num_twins)
     sides = np.rint(size * np.power(box_fraction, shares)).astype(np.int64)
     sides = np.clip(sides, 0 if box_fraction == 0 else 1, size)

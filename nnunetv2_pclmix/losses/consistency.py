@@ -29,9 +29,9 @@ def pseudo_label_cross_entropy(log_probabilities: Tensor, counted: Tensor) -> Te
 
 
 def pseudo_region_cross_entropy(logits: Tensor, regions: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy against hard pseudo-labels of overlapping regions, averaged over voxels and regions.
+    """Binary cross-entropy against hard pseudo-labels of overlapping regions, their sum averaged over voxels.
 
-    Not in the paper, which has no regions.
+    Not in the paper, which has no regions. A sum, as in nnU-Net's loss, and as a cross-entropy of classes is one.
 
     Args:
         logits: (N, R, *grid).
@@ -45,12 +45,11 @@ def pseudo_region_cross_entropy(logits: Tensor, regions: Tensor, weights: Tensor
         ValueError: if the shapes do not fit.
     """
     check_same(logits, regions)
-    if weights is None:
-        return F.binary_cross_entropy_with_logits(logits, regions.to(logits.dtype))
-    check_labels(logits, weights)
-    return F.binary_cross_entropy_with_logits(
-        logits, regions.to(logits.dtype), weight=weights[:, None].to(logits.dtype).expand_as(logits)
-    )
+    if weights is not None:
+        check_labels(logits, weights)
+        weights = weights[:, None].to(logits.dtype).expand_as(logits)
+    mean = F.binary_cross_entropy_with_logits(logits, regions.to(logits.dtype), weight=weights)
+    return mean * logits.shape[1]
 
 
 def class_dice(probabilities: Tensor, counted: Tensor, weights: Tensor | None = None) -> Tensor:

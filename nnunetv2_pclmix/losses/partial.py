@@ -52,11 +52,12 @@ class PartialCrossEntropyLoss(nn.Module):
 class PartialRegionCrossEntropyLoss(nn.Module):
     """Binary cross-entropy of overlapping regions over labelled voxels only; zero where none is labelled.
 
-    The counterpart of ``partial_cross_entropy`` for nnU-Net's region-based labels; not in the paper.
+    The counterpart of ``partial_cross_entropy`` for nnU-Net's region-based labels, summed over the regions as in
+    nnU-Net's own loss; not in the paper.
     """
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Scalar loss of (N, R, *grid) logits; target (N, R + 1, *grid) bool, its last channel: unlabelled."""
         logits, labelled = at_least_float32(logits), ~target[:, -1:].bool()
         losses = F.binary_cross_entropy_with_logits(logits, target[:, :-1].to(logits.dtype), reduction="none")
-        return (losses * labelled).sum() / (labelled.sum() * logits.shape[1]).clamp(min=1)
+        return (losses * labelled).sum() / labelled.sum().clamp(min=1)

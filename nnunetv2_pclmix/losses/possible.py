@@ -37,7 +37,7 @@ def possible_classes_loss(probabilities: Tensor, possible: Tensor) -> Tensor:
 
 
 def possible_regions_loss(logits: Tensor, possible: Tensor) -> Tensor:
-    """Mean over voxels and regions of ``-log(1 - p_r)`` where region r is impossible: the same for overlapping regions.
+    """Mean over voxels of the sum of ``-log(1 - p_r)`` over the impossible regions r: the same for overlapping ones.
 
     Args:
         logits: (N, R, *grid).
@@ -50,4 +50,4 @@ def possible_regions_loss(logits: Tensor, possible: Tensor) -> Tensor:
         ValueError: if the shapes differ.
     """
     check_same(logits, possible)
-    return (F.softplus(logits) * ~possible).mean()
+    return (F.softplus(logits) * ~possible).sum(1).mean()

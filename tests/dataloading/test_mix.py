@@ -60,6 +60,18 @@ def test_boxes_reach_every_voxel_and_partners_are_permutations():
     assert covered.all()
 
 
+@pytest.mark.parametrize("patches", [2, 3])
+def test_few_patches_are_never_mixed_with_themselves(patches):
+    rng, met = np.random.default_rng(0), set()
+    for twins in (1, patches):
+        for _ in range(60):
+            partners = draw_mix(patches, (6, 6), 0.2, rng, twins).partners
+            assert (partners[:, 0] != partners[:, 1]).all()
+            assert all(len(set(column)) == twins for column in partners.T.tolist())
+            met |= set(map(tuple, partners.tolist()))
+    assert len(met) == patches * (patches - 1)
+
+
 @pytest.mark.parametrize(("fraction", "side"), [(0.0, 0), (1.0, 1)])
 def test_empty_and_full_box(fraction, side):
     values = torch.randn(3, 1, 6, 5)

@@ -267,6 +267,33 @@ def test_two_passes_where_one_would_need_more_memory_than_planned(make_trainer, 
     assert trainer._two_passes is two_passes
 
 
+@pytest.mark.parametrize(("planned", "ranks"), [(5, 2), (9, 4), (12, 5), (14, 6), (8, 2)])
+def test_all_ranks_go_through_the_network_as_often(make_trainer, monkeypatch, planned, ranks):
+    """Shares of 3 and 2 would be a pass and two, in which the ranks would wait for each other."""
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: ranks)
+    decisions = set()
+    for rank in range(ranks):
+        monkeypatch.setattr("torch.distributed.get_rank", lambda rank=rank: rank)
+        trainer = make_trainer()
+        trainer.configuration_manager.configuration["batch_size"] = planned
+        trainer.is_ddp, trainer.local_rank = True, rank
+        trainer._set_batch_size_and_oversample()
+        decisions.add(trainer._two_passes)
+    assert decisions == {planned // ranks == 2}
+
+
+def test_unlabelled_cases_that_the_first_stage_did_not_predict_are_left_out(make_trainer, tmp_path):
+    trainer = make_trainer()
+    training, validation = trainer.do_split()
+    trainer.is_cascaded, trainer.folder_with_segs_from_previous_stage = True, str(tmp_path / "predicted")
+    trainer._supervision = {training[0]: "none", training[1]: "none"}
+    assert trainer.do_split() == (training[2:], validation)
+    (tmp_path / "predicted").mkdir()
+    (tmp_path / "predicted" / f"{training[1]}.b2nd").touch()
+    assert trainer.do_split() == (training[1:], validation)
+    assert "leaves out 1 unlabelled cases" in Path(trainer.log_file).read_text()
+
+
 @pytest.mark.parametrize("settings", [{}, {"teacher_decay": 0.9}, {"preset": "published"}])
 def test_two_passes_give_the_gradients_of_one(make_trainer, settings):
     settings = {**settings, "seed": 1, "auxiliary_drop_path": 0.0, "contrast_views": 10**6}
@@ -293,7 +320,7 @@ def test_two_passes_give_the_gradients_of_one(make_trainer, settings):
 @pytest.mark.parametrize("two_passes", [False, True])
 def test_the_network_learns_what_its_teacher_says(make_trainer, two_passes):
     settings = {"teacher_decay": 0.9, "two_passes": two_passes, "closed_world": False, "appearance_weight": 0.0}
-    trainer = make_trainer(pclmix=settings)
+    trainer = make_trainer(pclmix={**settings, "pseudo_label_weight": 0.0})  # so that strokes have no say
     trainer.initialize()
     trainer.on_train_start()
     trainer.current_epoch, trainer._step_in_epoch = 0, 1  # half of the training
