@@ -150,8 +150,10 @@ def _trained(folder: RunFolder, definition: Mapping[str, Any]) -> Any:
     if checkpoint is None:
         raise UserError(f"{folder.path} has no checkpoint_final.pth; finish the training first")
     # every trainer begins a log; compiled, the objective would keep the hyper-parameters that it was compiled with
-    changed = {"nnUNet_compile": "f"}
-    with tempfile.TemporaryDirectory() as scratch, patch.dict(os.environ, changed, nnUNet_results=scratch):
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        patch.dict(os.environ, nnUNet_compile="f", nnUNet_results=scratch),
+    ):
         trainer = make_trainer({**definition, "device": at_hand(definition["device"]).type})
         if trainer.is_cascaded:
             raise UserError("the second stage of a cascade cannot be judged by its pseudo-labels")
