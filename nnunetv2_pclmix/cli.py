@@ -7,8 +7,7 @@ import importlib
 from collections.abc import Sequence
 
 from nnunetv2_pclmix import __version__
-from scribble_conversion.console import run_command
-from scribble_conversion.parallel import terminated_like_interrupted
+from scribble_conversion.console import run_command, terminated_like_interrupted
 
 COMMANDS = {
     "calibrate": ("nnunetv2_pclmix.calibrate", "fit a trained network's last biases to held-out strokes"),

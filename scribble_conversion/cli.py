@@ -6,8 +6,7 @@ import argparse
 
 from scribble_conversion.commands import acdc, check, generate, mscmr, nifti, report, scribblebench, shorten, wsl4mis
 from scribble_conversion.commands.help import new_parser
-from scribble_conversion.console import run_command
-from scribble_conversion.parallel import terminated_like_interrupted
+from scribble_conversion.console import run_command, terminated_like_interrupted
 
 COMMANDS = (acdc, wsl4mis, mscmr, scribblebench, nifti, generate, shorten, check, report)
 """Modules with an ``add_parser`` and an ``EXAMPLE`` each, in the order in which the help lists them."""

@@ -10,7 +10,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from threading import Thread, current_thread, main_thread
-from types import FrameType
 from typing import TypeVar
 
 import SimpleITK as sitk
@@ -82,19 +81,6 @@ def run_all(function: Callable[[Job], Result], jobs: Sequence[Job], processes: i
 
 
 @contextmanager
-def terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM raise ``KeyboardInterrupt`` like Ctrl-C does, so that cleaning up happens; then restore it."""
-    if current_thread() is not main_thread():  # only there may a signal's handler be set
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-@contextmanager
 def interrupts_deferred() -> Iterator[None]:
     """Deliver Ctrl-C and SIGTERM only afterwards, so that a few steps are all taken or none."""
     if current_thread() is not main_thread():
@@ -126,10 +112,6 @@ def _interrupts_held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _start_worker() -> None:

@@ -13,8 +13,7 @@ from pathlib import Path
 from nnunetv2_pclmix.demo.commands import LENGTHS, Settings, environment, stages
 from nnunetv2_pclmix.demo.report import picture, read_scores, table, verdict
 from nnunetv2_pclmix.demo.runner import CommandFailed, run_stage, shell_environment
-from scribble_conversion.console import EXIT_INTERRUPTED
-from scribble_conversion.parallel import terminated_like_interrupted
+from scribble_conversion.console import EXIT_INTERRUPTED, terminated_like_interrupted
 
 MARKER = ".nnunetv2_pclmix_demo"
 

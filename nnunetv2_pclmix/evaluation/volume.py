@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from scribble_conversion.console import UserError
-from scribble_conversion.formats import natural
-from scribble_conversion.formats.volume import quiet_sitk, require_utf8
 
 SPACING_TOLERANCE = 1e-3
 """Relative difference of two spacings that is still rounding."""
@@ -62,6 +60,9 @@ def read_labels(path: Path) -> LabelVolume:
         UserError: the file cannot be read or holds something else than whole numbers.
     """
     import SimpleITK as sitk
+
+    from scribble_conversion.formats import natural
+    from scribble_conversion.formats.volume import quiet_sitk, require_utf8
 
     if path.suffix.lower() in PALETTES:
         image = natural.read_label(path)
