@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from nnunetv2_pclmix.lengths import LENGTHS
 from nnunetv2_pclmix.trainer import nnUNetTrainerPCLMix
-
-LENGTHS = (1, 5, 10, 20, 50, 100, 250, 500, 750, 2000, 4000, 8000)
 
 
 def _variant(num_epochs: int) -> type[nnUNetTrainerPCLMix]:

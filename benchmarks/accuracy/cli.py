@@ -232,6 +232,10 @@ def _errors(args: argparse.Namespace) -> int:
         name, equals, pattern = entry.partition("=")
         if not (name and equals and pattern):
             raise UserError(f"expected --group NAME=REGEX, got {entry!r}")
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UserError(f"--group {entry} is no regular expression: {error}") from error
         groups[name] = pattern
     ((job, folder), *_), references = _judged_runs(args)
     fold = f", fold {job['fold']}" if job["fold"] else ""

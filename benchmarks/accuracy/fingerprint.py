@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import nnunetv2_pclmix
-from scribble_conversion.formats import natural
+import scribble_conversion
 
 PACKAGE = Path(nnunetv2_pclmix.__file__).parent
 HERE = Path(__file__).parent
+PICTURES = Path(scribble_conversion.__file__).parent / "formats" / "natural.py"  # which reads them to be judged
 OURS = (HERE / "trainers.py", PACKAGE / "training_state.py")
 NOT_TRAINING = {  # modules of the package that no training imports or that do not change what it learns
     *(
@@ -31,6 +32,7 @@ NOT_TRAINING = {  # modules of the package that no training imports or that do n
         "folders",
         "held_out",
         "judge",
+        "lengths",
         "monitoring",
         "plain_model",
     ),
@@ -60,7 +62,7 @@ def of_code(trainer: str) -> str:
 @cache
 def of_judging() -> str:
     """Hash of the sources that judge."""
-    return _digest([*(PACKAGE / "evaluation").glob("*.py"), Path(natural.__file__)], ())
+    return _digest([*(PACKAGE / "evaluation").glob("*.py"), PICTURES], ())
 
 
 def _digest(files: Iterable[Path], extra: Iterable[str]) -> str:

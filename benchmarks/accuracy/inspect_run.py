@@ -32,9 +32,8 @@ def inspect_run(
         title: first line of the file.
 
     Raises:
-        UserError: an expression is none or matches no case, or a volume is no stack of slices.
+        UserError: an expression matches no case, or a volume is no stack of slices.
     """
-    _require_expressions(groups)
     definition = folder.definition()
     ending = definition["dataset_json"]["file_ending"]
     structures, _ = structures_of(definition["dataset_json"]["labels"], None)
@@ -54,14 +53,6 @@ def inspect_run(
     scores = read_json(folder.scores_file)["cases"]
     by_dice = sorted(found, key=lambda e: _mean_dice(scores[e.name]))[:worst]
     return text, _draw(by_dice, folder.predictions(), references, images, ending, structures, output)
-
-
-def _require_expressions(groups: Mapping[str, str]) -> None:
-    for name, pattern in groups.items():
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise UserError(f"--group {name}={pattern} is no regular expression: {error}") from error
 
 
 def _grouped(found: Sequence[CaseErrors], groups: Mapping[str, str]) -> dict[str, list[CaseErrors]]:

@@ -10,9 +10,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunetv2_pclmix.demo.commands import LENGTHS, Settings, environment, stages
+from nnunetv2_pclmix.demo.commands import Settings, environment, stages
 from nnunetv2_pclmix.demo.report import picture, read_scores, table, verdict
 from nnunetv2_pclmix.demo.runner import CommandFailed, run_stage, shell_environment
+from nnunetv2_pclmix.lengths import LENGTHS
 from scribble_conversion.console import EXIT_INTERRUPTED, terminated_like_interrupted
 
 MARKER = ".nnunetv2_pclmix_demo"

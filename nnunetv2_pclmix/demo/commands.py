@@ -10,8 +10,6 @@ CONFIGURATION = "2d_small"
 PLANS = "nnUNetPlansSmall"
 FEATURES = (8, 16, 32, 64, 64)
 ARMS = ("stock", "PCLMix")
-LENGTHS = (1, 5, 10, 20, 50, 100, 250, 500, 750, 2000, 4000, 8000)
-"""Epochs for which both trainers have a variant."""
 SIDE_BY_SIDE = {"PYTHON_CPU_COUNT": "1"}
 """One thread each for commands that run side by side."""
 
@@ -23,7 +21,7 @@ class Settings:
     Attributes:
         folder: Everything is written below it.
         seed: Seed of the phantoms and of nnUNetTrainerPCLMix (nnU-Net's own trainer cannot be seeded).
-        epochs: Length of both trainings, 250 steps an epoch; one of ``LENGTHS``.
+        epochs: Length of both trainings, 250 steps an epoch; one of ``lengths.LENGTHS``.
         device: nnU-Net's ``-device``.
         dataset: Number of the nnU-Net dataset.
         first: Number of the first phantom patient. With 19, the first published fold validates on patients 19 and 20.

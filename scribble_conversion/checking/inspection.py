@@ -115,7 +115,7 @@ def _check_thin(
 ) -> Iterator[Finding]:
     """By the plan where there is one, by the widths where there is none."""
     dataset = inspection.dataset
-    path = _plans_file(dataset, plans)
+    path = plans_file(dataset, plans)
     unsound = {name for case in inspection.facts for finding in case.findings for name in finding.cases}
     names = {case.identifier for case in inspection.facts if case.strokes} - unsound
     if path is None:
@@ -127,7 +127,8 @@ def _check_thin(
         yield from check_resampling(dataset, scope, chosen, path, processes)
 
 
-def _plans_file(dataset: RawDataset, plans: str) -> Path | None:
+def plans_file(dataset: RawDataset, plans: str) -> Path | None:
+    """The plans of that name, None where the dataset has none."""
     if dataset.preprocessed is None:
         return None
     path = dataset.preprocessed / f"{plans}.json"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scribble_conversion.commands.help import add_command
 from scribble_conversion.console import UserError
 from scribble_conversion.target import DEFAULT_PLANS
+
+if TYPE_CHECKING:
+    from scribble_conversion.checking.inspection import Inspection
 
 EXAMPLE = "27"
 
@@ -55,29 +58,30 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_dataset_options(args: argparse.Namespace, preprocessed: Path | None) -> None:
-    """Refuse a plan that the user names but that does not exist, and a number that cannot be.
+def inspect_dataset(args: argparse.Namespace) -> Inspection:
+    """Look at the dataset that the options of ``add_dataset`` name.
 
     Raises:
-        UserError: if there is such a one.
+        UserError: there is no such dataset, the user names a plan that does not exist, or a number that cannot be.
     """
+    from scribble_conversion.checking.dataset import open_dataset
+    from scribble_conversion.checking.inspection import inspect, plans_file
+
+    dataset = open_dataset(args.dataset)
     if args.resampled_cases < 0:
         raise UserError(f"--resampled-cases has to be 0 or more, got {args.resampled_cases}")
-    if args.plans != DEFAULT_PLANS and (preprocessed is None or not (preprocessed / f"{args.plans}.json").is_file()):
-        where = preprocessed or "nnUNet_preprocessed"
+    if args.plans != DEFAULT_PLANS and plans_file(dataset, args.plans) is None:
+        where = dataset.preprocessed or "nnUNet_preprocessed"
         raise UserError(f"{where} has no plan {args.plans} of this dataset; correct -p or plan the dataset first")
+    return inspect(dataset, args.np, args.plans, args.resampled_cases)
 
 
 def _run(args: argparse.Namespace) -> int:
     # These import what only this command needs, and slowly.
-    from scribble_conversion.checking.dataset import open_dataset
     from scribble_conversion.checking.finding import count_levels
-    from scribble_conversion.checking.inspection import inspect
     from scribble_conversion.checking.output import lines, write_json
 
-    dataset = open_dataset(args.dataset)
-    check_dataset_options(args, dataset.preprocessed)
-    inspection = inspect(dataset, args.np, args.plans, args.resampled_cases)
+    inspection = inspect_dataset(args)
     if args.json is not None:
         write_json(inspection, args.json)
     for line in lines(inspection.findings):

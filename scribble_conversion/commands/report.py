@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from scribble_conversion.commands.check import add_dataset, check_dataset_options
+from scribble_conversion.commands.check import add_dataset, inspect_dataset
 from scribble_conversion.commands.help import add_command
 from scribble_conversion.console import UserError
 
@@ -34,8 +34,6 @@ def add_parser(commands: Any) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     # These import what only this command needs, and slowly.
-    from scribble_conversion.checking.dataset import open_dataset
-    from scribble_conversion.checking.inspection import inspect
     from scribble_conversion.checking.output import summary
     from scribble_conversion.reporting.gallery import MOST_CASES, draw_cases
     from scribble_conversion.reporting.page import check_output, render, write
@@ -43,9 +41,7 @@ def _run(args: argparse.Namespace) -> None:
     if not 0 <= args.max_cases <= MOST_CASES:
         raise UserError(f"--max-cases has to be 0 to {MOST_CASES}, got {args.max_cases}")
     check_output(args.output, args.overwrite)
-    dataset = open_dataset(args.dataset)
-    check_dataset_options(args, dataset.preprocessed)
-    inspection = inspect(dataset, args.np, args.plans, args.resampled_cases)
+    inspection = inspect_dataset(args)
     cases = draw_cases(inspection, args.max_cases, args.np)
     write(render(inspection, cases), args.output)
     print(f"{args.output} ({args.output.stat().st_size / 1e6:.1f} MB), {len(cases)} cases shown")

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from nnunetv2_pclmix.demo.__main__ import MARKER, main, prepare
-from nnunetv2_pclmix.demo.commands import LENGTHS, Command, Settings, Stage, environment, stages
+from nnunetv2_pclmix.demo.commands import Command, Settings, Stage, environment, stages
 from nnunetv2_pclmix.demo.report import table, verdict
 from nnunetv2_pclmix.demo.runner import CommandFailed, run_stage, shell_environment
+from nnunetv2_pclmix.lengths import LENGTHS
 
 
 def _lines(settings: Settings) -> list[str]:
