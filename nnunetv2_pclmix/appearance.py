@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nnunetv2_pclmix.at_hand import either
 from nnunetv2_pclmix.precision import at_least_float32
 from nnunetv2_pclmix.voxels import Voxels, look_up
 
@@ -85,7 +86,8 @@ def _appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label
     bins = (values - mean) * ((BINS - 1) / (2 * RANGE)) / deviation + (BINS - 1) / 2
     bins = bins.nan_to_num().round().clamp(0, BINS - 1).long()
 
-    rows = torch.where(known, scribbles, num_labels).flatten(1)[:, None]  # unlabelled ones have a row of their own
+    row_of_others = torch.full_like(scribbles, num_labels)
+    rows = either(known, scribbles, row_of_others).flatten(1)[:, None]
     counts = histograms(bins, rows, num_labels + 1, Voxels.where(known))[:, :, :num_labels].to(values.dtype)
     smooth = smoothed(counts)
     pool = smooth.sum(2, keepdim=True)
@@ -111,8 +113,8 @@ def histograms(bins: Tensor, rows: Tensor, number: int, voxels: Voxels, image: T
         (n, channels, number, BINS) float32.
     """
     size, channels = len(rows), bins.shape[1]
-    which = torch.arange(size, device=bins.device).view(size, 1, 1).expand_as(rows)
-    which, row, value = voxels.of(which), voxels.of(rows), voxels.of(bins, image)
+    row, value = voxels.of(rows), voxels.of(bins, image)
+    which = voxels.of_images(torch.arange(size, device=bins.device)).view(-1, *[1] * (row.ndim - 1))
     channel = torch.arange(channels, device=bins.device).view(channels, *[1] * (value.ndim - 2))
     slot = ((which * channels + channel) * number + row) * BINS + value
     counts = torch.zeros(size * channels * number * BINS, device=bins.device)

@@ -39,6 +39,7 @@ def moved_borders(
     strokes: StrokeAppearance,
     weights: Weights,
     reach: Reach,
+    present: Tensor | None = None,
 ) -> Tensor:
     """Labels that take the grey values of the strokes into account near the borders of a prediction.
 
@@ -53,11 +54,12 @@ def moved_borders(
         strokes: of the same images.
         weights: how much what the strokes say counts.
         reach: how far to look.
+        present: (N, structures) bool; which structures the labels are of. None: all.
 
     Returns:
         (2 N, *grid).
     """
-    mine, image = labels[asked], asked % len(scribbles)
+    mine, image = labels.index_select(0, asked), asked % len(scribbles)
     bits = bits_around(mine, space.num_labels, reach.near)
     voxels = Voxels.where(has_several(bits))
     box, within = voxels.cropped(mine.shape[1:], reach.around)  # so that less is looked up
@@ -72,5 +74,7 @@ def moved_borders(
     first, second = (at_least_float32(voxels.of(logits, image)) for logits in decoders)
     of_second = voxels.of_images(asked >= len(scribbles))
     predicted = torch.where(of_second.view(-1, *[1] * (first.ndim - 1)), second, first)
+    if present is not None:
+        predicted = space.only_present(predicted, voxels.of_images(present[image]))
     changed = space.with_evidence(predicted, fits, near)
     return labels.index_copy(0, asked, voxels.put(space.labels_of_logits(changed), mine))

@@ -158,7 +158,7 @@ def vouch(
         outside: (N, C - 1) bool; which foreground classes have strokes in the image outside of the patch. None: none.
 
     Returns:
-        (K N, *grid) labels, and (K N, *grid) float, 0 for voxels in doubt and 1 elsewhere.
+        (K N, *grid) labels, and (K N, *grid) bool, false for voxels in doubt.
     """
     grid = labels.shape[1:]
     stride = [COARSE_STRIDE if size >= FINE_AXIS else 1 for size in grid]
@@ -179,5 +179,5 @@ def vouch(
     grown = grow_from_seeds(seeds, mask, 2 * max(mask.shape[2:]))
     vouched = _of_cells(torch.where(unknown, 0xFF, grown), stride, grid)  # nothing is concluded of those
     in_question = ~(own[:, 0] & 1).bool()
-    of_any, of_own = (vouched[:, 0] & 1).bool(), (vouched & own).bool().any(1)
-    return torch.where(in_question & ~of_any, 0, labels), (~(in_question & of_any & ~of_own)).float()
+    of_any, of_own = (vouched[:, 0] & 1).bool(), reduce(or_, (vouched & own).unbind(1)).bool()
+    return labels * ~(in_question & ~of_any), ~(in_question & of_any & ~of_own)

@@ -65,8 +65,16 @@ class LabelSpace(ABC):
         """(N, channels, *grid) scores -> probabilities."""
 
     @abstractmethod
-    def labels_of_logits(self, logits: Tensor) -> Tensor:
-        """(N, channels, *grid) logits -> (N, *grid) predicted label."""
+    def labels_of_logits(self, logits: Tensor, present: Tensor | None = None) -> Tensor:
+        """Predicted labels, as ``only_present`` would have them.
+
+        Args:
+            logits: (N, channels, *grid).
+            present: (N, structures) bool; None: all structures.
+
+        Returns:
+            (N, *grid) int16.
+        """
 
     @abstractmethod
     def labels_of_probabilities(self, probabilities: Tensor) -> Tensor:
@@ -166,8 +174,8 @@ class ClassSpace(LabelSpace):
     def probabilities_of_scores(self, scores: Tensor) -> Tensor:
         return scores.exp()
 
-    def labels_of_logits(self, logits: Tensor) -> Tensor:
-        return classes_of(logits)
+    def labels_of_logits(self, logits: Tensor, present: Tensor | None = None) -> Tensor:
+        return classes_of(logits, None if present is None else self._present_channels(present))
 
     def labels_of_probabilities(self, probabilities: Tensor) -> Tensor:
         return classes_of(probabilities)
@@ -235,14 +243,17 @@ class RegionSpace(LabelSpace):
     def probabilities_of_scores(self, scores: Tensor) -> Tensor:
         return scores.sigmoid()
 
-    def _labels(self, values: Tensor, threshold: float) -> Tensor:
+    def _labels(self, values: Tensor, threshold: float, present: Tensor | None = None) -> Tensor:
         labels = torch.zeros(values.shape[:1] + values.shape[2:], dtype=torch.int16, device=values.device)
         for channel, value in enumerate(self.class_order):
-            labels.masked_fill_(values[:, channel] > threshold, value)
+            inside = values[:, channel] > threshold
+            if present is not None:
+                inside &= present[:, channel].view(-1, *[1] * (labels.ndim - 1))
+            labels.masked_fill_(inside, value)
         return labels
 
-    def labels_of_logits(self, logits: Tensor) -> Tensor:
-        return self._labels(logits, 0.0)
+    def labels_of_logits(self, logits: Tensor, present: Tensor | None = None) -> Tensor:
+        return self._labels(logits, 0.0, present)
 
     def labels_of_probabilities(self, probabilities: Tensor) -> Tensor:
         return self._labels(probabilities, 0.5)

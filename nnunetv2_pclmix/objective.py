@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nnunetv2_pclmix.appearance import stroke_appearance
+from nnunetv2_pclmix.at_hand import either
 from nnunetv2_pclmix.borders import Weights, moved_borders
 from nnunetv2_pclmix.closed_world import Strokes, vouch
 from nnunetv2_pclmix.config import PCLMixConfig
@@ -337,25 +338,25 @@ class PCLMixObjective:
             asked: (n,) see ``Drawn``; grey values move the borders of these alone. None: of all.
         """
         decoders = [main, auxiliary]
-        if strokes is not None and self.config.closed_world:
-            decoders = [self.space.only_present(logits, strokes.present) for logits in decoders]
-        labels = torch.cat([self.space.labels_of_logits(logits) for logits in decoders])
+        present = strokes.present if strokes is not None and self.config.closed_world else None
+        labels = torch.cat([self.space.labels_of_logits(logits, present) for logits in decoders])
         if images is not None and self.config.appearance_weight:
             asked = torch.arange(len(labels), device=labels.device) if asked is None else asked
-            labels = self._by_appearance(decoders, labels, asked, images, scribbles)
+            labels = self._by_appearance(decoders, labels, asked, images, scribbles, present)
+        sure: Tensor | None = None
         weights: Tensor | None = None
         islands: Tensor | None = None
         if self.config.closed_world:
             annotated, outside = (None, None) if strokes is None else (strokes.annotated, strokes.outside)
             num_labels, ignore_label = self.space.num_labels, self.space.ignore_label
-            vouched, weights = vouch(labels, scribbles, num_labels, ignore_label, annotated, outside)
-            islands, labels, weights = (_of_decoders(each) for each in (vouched != labels, vouched, weights))
+            vouched, sure = vouch(labels, scribbles, num_labels, ignore_label, annotated, outside)
+            islands, labels, sure = (_of_decoders(each) for each in (vouched != labels, vouched, sure))
         else:
             labels = _of_decoders(labels)
         if self.config.closed_world or self.config.pseudo_label_weight:  # else as published
             known = scribbles != self.space.ignore_label
-            labels = torch.where(known, scribbles.to(labels.dtype), labels)
-            weights = None if weights is None else torch.maximum(known.to(weights.dtype), weights)
+            labels = either(known, scribbles.to(labels.dtype), labels)
+            weights = None if sure is None else (sure | known).view(torch.uint8).float()  # of bool it takes long
         if threshold is not None:
             certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= threshold
             weights = certain.float().expand(labels.shape) if weights is None else weights * certain
@@ -380,7 +381,13 @@ class PCLMixObjective:
         return mean_squared_difference(probabilities[0], probabilities[1])
 
     def _by_appearance(
-        self, decoders: Sequence[Tensor], labels: Tensor, asked: Tensor, images: Tensor, scribbles: Tensor
+        self,
+        decoders: Sequence[Tensor],
+        labels: Tensor,
+        asked: Tensor,
+        images: Tensor,
+        scribbles: Tensor,
+        present: Tensor | None,
     ) -> Tensor:
         """Both decoders' labels, those asked with the say of the strokes' grey values near the borders."""
         strokes = stroke_appearance(images, scribbles, self.space.num_labels, self.space.ignore_label)
@@ -389,7 +396,7 @@ class PCLMixObjective:
         reach = Reach(*([round(r * min(spacing) / s) for s in spacing] for r in radii))
         weight = self.config.appearance_weight
         weights = Weights(weight, weight * self.config.appearance_margin, self.config.thin_structure_weight)
-        return moved_borders(decoders, labels, asked, self.space, scribbles, strokes, weights, reach)
+        return moved_borders(decoders, labels, asked, self.space, scribbles, strokes, weights, reach, present)
 
     def _closed_world(
         self,

@@ -93,8 +93,8 @@ class PseudoLabels(NamedTuple):
 
     def numbered(self, numbers: Tensor) -> tuple[Tensor, Tensor | None]:
         """(n,) numbers as of ``Drawn`` -> (n, *grid) labels and their weights."""
-        weights = None if self.weights is None else self.weights.flatten(0, 1)[numbers]
-        return self.labels.flatten(0, 1)[numbers], weights
+        weights = None if self.weights is None else self.weights.flatten(0, 1).index_select(0, numbers)
+        return self.labels.flatten(0, 1).index_select(0, numbers), weights
 
 
 class PatchResult(NamedTuple):

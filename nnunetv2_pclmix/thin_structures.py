@@ -63,7 +63,7 @@ def thinness(labels: Tensor, num_labels: int, edge: Sequence[int]) -> Tensor:
         (C,) from 0 to 1, of all images together; 0 for a class that is not predicted.
     """
     near_border = has_several(bits_around(labels, num_labels, edge))
-    place = torch.where(near_border, labels + num_labels, labels)
+    place = labels.add(near_border, alpha=num_labels)
     inside, outer = voxels_per_class(place, 2 * num_labels).view(2, num_labels)
     share = outer / (inside + outer).clamp(min=1)
     return ((share - NOT_THIN) / (THIN - NOT_THIN)).clamp(0, 1)

@@ -30,6 +30,11 @@ def look_up(tables: Tensor, rows: Tensor) -> Tensor:
     return found.view(*found.shape[:2], *rows.shape[2:])
 
 
+def _in_a_row(image: Tensor, place: Tensor, voxels: int) -> Tensor:
+    """(M,) number of each among the voxels of all images, so many in each: by one number they are picked faster."""
+    return torch.add(place, image, alpha=voxels)
+
+
 class Voxels(NamedTuple):
     """Voxels that something is computed for: some, each like an image of its own without axes, or all as they are.
 
@@ -56,13 +61,16 @@ class Voxels(NamedTuple):
             planes: what each image has; or of others, of which ``numbers`` tells each image's.
             numbers: (N,).
         """
-        if self.image is None:
+        if self.image is None or self.place is None:
             return planes if numbers is None else planes[numbers]
-        return planes.flatten(2)[self.image if numbers is None else numbers[self.image], :, self.place]
+        planes, image = planes.flatten(2), self.image if numbers is None else self.of_images(numbers)
+        if planes.shape[1] == 1:
+            return planes.flatten().index_select(0, _in_a_row(image, self.place, planes.shape[2]))[:, None]
+        return planes[image, :, self.place]
 
     def of_images(self, values: Tensor) -> Tensor:
         """(N, ...) what each image has -> (M, ...); or as it is."""
-        return values if self.image is None else values[self.image]
+        return values if self.image is None else values.index_select(0, self.image)
 
     def rows_of(self, tables: Tensor, rows: Tensor) -> Tensor:
         """What the tables of the images hold for each voxel.
@@ -74,20 +82,26 @@ class Voxels(NamedTuple):
         Returns:
             (M, C); or (N, C, *grid).
         """
-        if self.image is None:
+        if self.image is None or self.place is None:
             return look_up(tables.mT[:, None], rows[:, None])
-        return tables[self.image, rows.flatten(1)[self.image, self.place].int()]
+        rows = rows.flatten(1)
+        row = rows.flatten().index_select(0, _in_a_row(self.image, self.place, rows.shape[1]))
+        return tables.flatten(0, 1).index_select(0, self.image * tables.shape[1] + row)
 
     def cropped(self, grid: Sequence[int], margin: Sequence[int]) -> tuple[tuple[slice, ...], Voxels]:
         """The smallest box of the grid that holds them and so many voxels around, and the voxels numbered in it."""
         if self.image is None or self.place is None:
             return tuple(slice(0, size) for size in grid), self
-        box, place = [], torch.zeros_like(self.place)
-        for at, size, more in zip(torch.unravel_index(self.place, tuple(grid)), grid, margin, strict=True):
-            first, last = (max(0, int(at.min()) - more), min(size, int(at.max()) + more + 1)) if len(at) else (0, 0)
-            box.append(slice(first, last))
-            place = place * (last - first) + (at - first)
-        return tuple(box), Voxels(self.image, place)
+        held = torch.zeros(tuple(grid), dtype=torch.bool, device=self.place.device)
+        held.view(-1)[self.place] = True
+        box = []
+        for axis, (size, more) in enumerate(zip(grid, margin, strict=True)):
+            at = held.movedim(axis, 0).flatten(1).any(1).nonzero()
+            box.append(slice(max(0, int(at[0]) - more), min(size, int(at[-1]) + more + 1)) if len(at) else slice(0, 0))
+        number = torch.empty_like(held, dtype=self.place.dtype)
+        inside = number[tuple(box)]
+        inside.copy_(torch.arange(inside.numel(), device=number.device).view_as(inside))
+        return tuple(box), Voxels(self.image, number.view(-1).index_select(0, self.place))
 
     def put(self, values: Tensor, into: Tensor) -> Tensor:
         """(M,) values in their places of (N, *grid) others; or all values."""

@@ -118,7 +118,6 @@ class _InfoNCE(torch.autograd.Function):
         flat_queue = queue.reshape(-1, dimension)
         scores = ((anchors / temperature) @ flat_queue.T).view(-1, num_classes, length)
         own = scores[rows, labels]  # (A, K)
-        positive = filled[labels]
         # the largest negative is taken off, so that the exponentials that are summed stay in range
         everywhere = is_at_hand(filled) and bool(filled.all())
         if not everywhere:
@@ -130,12 +129,12 @@ class _InfoNCE(torch.autograd.Function):
         scores[rows, labels] = scores.new_zeros(())  # what is left are the negatives
         total = scores.sum((1, 2))[:, None]
         gap = largest + total.log() - own  # -inf where there is no negative
-        n_positive = positive.sum(1)
+        n_positive = filled.sum(1)[labels]
         counts = valid & (n_positive > 0)
         # weight of each (anchor, positive) in the loss
         share = (counts.to(scores.dtype) / (n_positive.clamp(min=1) * counts.sum().clamp(min=1)))[:, None]
         if not everywhere:
-            share = positive * share
+            share = filled[labels] * share
         # softplus(gap); log1p takes the CPU five times as long
         loss = gap.clamp(min=0).sub_(gap.abs().sigmoid_().log_()).mul_(share).sum()
         slope = gap.sigmoid_().mul_(share)
