@@ -77,4 +77,6 @@ def moved_borders(
     if present is not None:
         predicted = space.only_present(predicted, voxels.of_images(present[image]))
     changed = space.with_evidence(predicted, fits, near)
-    return labels.index_copy(0, asked, voxels.put(space.labels_of_logits(changed), mine))
+    moved = labels.clone()
+    moved[asked] = voxels.put(space.labels_of_logits(changed), mine)
+    return moved

@@ -51,16 +51,15 @@ def write_at_once(content: dict[str, Any], path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def load(filename_or_content: dict | str, device: torch.device) -> dict[str, Any] | None:
+def load(filename_or_content: dict | str) -> dict[str, Any] | None:
     """Our entry of a checkpoint, or None where a stock trainer wrote it.
 
     Args:
-        filename_or_content: the checkpoint's file, or what was read from it.
-        device: where tensors go.
+        filename_or_content: the checkpoint's file, whose tensors are read to the CPU, or what was read from it.
 
     Returns:
         What ``save`` was given.
     """
     if isinstance(filename_or_content, dict):
         return filename_or_content.get(ENTRY)
-    return torch.load(filename_or_content, map_location=device, weights_only=False).get(ENTRY)
+    return torch.load(filename_or_content, map_location="cpu", weights_only=False).get(ENTRY)

@@ -167,7 +167,8 @@ def vouch(
     # vouches for the region it touches
     mask, seeds = (_foreground_first(_any_in_cells(bits, stride)) for bits in (own, bits_of(scribbles, num_classes)))
     labelled = (scribbles != ignore_label).flatten(1).sum(1)
-    annotated = labelled > 0 if annotated is None else annotated | (labelled > 0)
+    in_structures = (seeds[:, 0] & 1).bool().flatten(1).any(1)  # strokes that say so, too; background may be padding
+    annotated = labelled > 0 if annotated is None else annotated | in_structures
     annotated = annotated & ~is_mostly(labelled, scribbles)  # what lies between dense labels is left out, not scribbled
     predictions = len(labels) // len(scribbles)
     seeds = seeds.repeat(predictions, *[1] * labels.ndim)

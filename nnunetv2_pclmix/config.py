@@ -115,9 +115,10 @@ class PCLMixConfig:
     def __post_init__(self) -> None:
         for name, kinds in _kinds().items():
             _check_kind(name, getattr(self, name), kinds)
-        for name in ("patch_fraction", "auxiliary_width_ratio", "contrast_temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"pclmix: expected {name} > 0, got {getattr(self, name)}")
+        for name in POSITIVE:
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"pclmix: expected {name} > 0, got {value}")
         if not 0 < self.twin_share < 1:
             raise ValueError(f"pclmix: expected twin_share between 0 and 1, got {self.twin_share}")
         for name in ("box_fraction", "anywhere_share", "unlabelled_share", "dense_share"):
@@ -126,9 +127,28 @@ class PCLMixConfig:
                 raise ValueError(f"pclmix: expected {name} in [0, 1], got {value}")
         if self.teacher_decay is not None and not 0 < self.teacher_decay < 1:
             raise ValueError(f"pclmix: expected teacher_decay between 0 and 1, got {self.teacher_decay}")
-        for name in ("appearance_weight", "appearance_margin", "appearance_radius", "thin_structure_weight"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"pclmix: expected {name} >= 0, got {getattr(self, name)}")
+        if self.momentum is not None and not 0 <= self.momentum < 1:
+            raise ValueError(f"pclmix: expected momentum from 0 to below 1, got {self.momentum}")
+        for name, kinds in _kinds().items():
+            value = getattr(self, name)
+            if {int, float}.intersection(kinds) and value is not None and not 0 <= value < float("inf"):
+                raise ValueError(f"pclmix: expected {name} >= 0, got {value}")
+
+
+POSITIVE = (
+    "patch_fraction",
+    "auxiliary_width_ratio",
+    "auxiliary_depth",
+    "auxiliary_window",
+    "auxiliary_attention_stride",
+    "embedding_dimension",
+    "embedding_stride",
+    "contrast_temperature",
+    "contrast_views",
+    "contrast_anchors",
+    "queue_length",
+    "initial_lr",
+)
 
 
 @cache
@@ -195,7 +215,12 @@ def config_from_plans(plans: Mapping[str, Any], configuration: Mapping[str, Any]
     Raises:
         ValueError: for an unknown preset or name, or a value out of range, naming it.
     """
-    overrides = {**plans.get("pclmix", {}), **configuration.get("pclmix", {})}
+    overrides: dict[str, Any] = {}
+    for holder in (plans, configuration):
+        entry = holder.get("pclmix", {})
+        if not isinstance(entry, Mapping):
+            raise ValueError(f'pclmix: expected {{"name": value, ...}} in the plans, got {entry!r}')
+        overrides.update(entry)
     preset = overrides.get("preset", "default")
     if preset not in PRESETS:
         raise ValueError(f"pclmix: expected preset {' or '.join(PRESETS)}, got {preset!r}")

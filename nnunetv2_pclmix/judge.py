@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ def judge_validation(output_folder: Path, dataset_name: str, dataset_json: dict[
     """Evaluate ``output_folder/validation`` against ``labelsTr_dense`` of the raw dataset.
 
     Writes ``dense_evaluation.json`` and ``.csv`` into ``output_folder/validation``; those of an earlier validation go
-    in any case. Predictions without a reference are not judged. Never raises for missing references: a training must
-    not fail after its last step.
+    in any case. Predictions without a reference are not judged. Never raises for missing references, a full disk or a
+    killed worker: a training must not fail after its last step.
 
     Args:
         output_folder: the fold's results folder.
@@ -49,7 +50,7 @@ def judge_validation(output_folder: Path, dataset_name: str, dataset_json: dict[
             progress=False,
             require_references=False,
         )
-    except UserError as error:
+        result.write(validation)
+    except (UserError, OSError, BrokenProcessPool) as error:
         return [f"No dense evaluation: {error}. Mind that {SCRIBBLES_ONLY}."]
-    result.write(validation)
     return [f"Dense evaluation against {references}; {SCRIBBLES_ONLY}.", f"\n{result.table()}"]

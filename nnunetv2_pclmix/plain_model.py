@@ -105,6 +105,17 @@ def check_model(folder: Path, folds: Sequence[str], checkpoints: Sequence[str], 
                 raise UserError(f"nnU-Net cannot use {name} of fold {fold} with {trainer}: {reason}") from error
 
 
+def is_training(folder: Path) -> bool:
+    """Whether a results folder holds a training, also one installed from nnU-Net's zip, and no exported model.
+
+    Raises:
+        UserError: a checkpoint of it cannot be read.
+    """
+    if any(folder.glob("fold_*/training_log_*.txt")):
+        return True
+    return any("optimizer_state" in read_checkpoint(file) for file in folder.glob("fold_*/*.pth"))
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read one of nnU-Net's JSON files.
 

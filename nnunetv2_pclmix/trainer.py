@@ -22,6 +22,7 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch._dynamo import OptimizedModule
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from nnunetv2_pclmix import checkpoint, monitoring
 from nnunetv2_pclmix.config import config_from_plans
@@ -123,6 +124,9 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         if self.config.teacher_decay is not None:
             self.teacher = Teacher(self._bare_network(), self.config.teacher_decay)
             self._ask_teacher = torch.compile(self.teacher) if self._do_i_compile() else self.teacher
+        if self.is_ddp and not any(isinstance(module, _BatchNorm) for module in self.network.modules()):
+            # what is left are constants of the auxiliary decoder; a rank without a validation case would be waited for
+            self.network.broadcast_buffers = False
         self._gradients = self._step_in_two_passes if self._two_passes else self._step_in_one_pass
         if not self.is_ddp:
             if self._do_i_compile():
@@ -169,13 +173,17 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         self._two_passes = more if self.config.two_passes is None else self.config.two_passes
 
     def do_split(self) -> tuple[list[str], list[str]]:
-        """nnU-Net's; for a cascade without unlabelled cases, on which no fold of its first stage validates."""
+        """nnU-Net's; for a cascade without unlabelled cases of which its first stage predicted nothing.
+
+        No fold of a first stage validates on unlabelled cases.
+        """
         training, validation = super().do_split()
         if self.is_cascaded:
             before = Path(self.folder_with_segs_from_previous_stage)
             there = {file.stem for file in before.glob("*")} if before.is_dir() else set()
-            lacking = [c for c in training if self._supervision.get(c) == "none" and c not in there]
-            training = [case for case in training if case not in lacking]
+            asked = dict.fromkeys([*training, *validation])
+            lacking = {case for case in asked if self._supervision.get(case) == "none" and case not in there}
+            training, validation = ([case for case in each if case not in lacking] for each in (training, validation))
             if lacking:
                 self.print_to_log_file(
                     f"PCLMix: leaves out {len(lacking)} unlabelled cases, of which the first stage predicted nothing"
@@ -392,7 +400,11 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
     def _enqueue(self, result: StepResult, finite: Tensor) -> None:
         vectors, valid = result.queue_vectors, result.queue_valid & finite
         if self.is_ddp:
-            vectors, valid = gather_for_queue(vectors, valid, self.configuration_manager.batch_size)
+            # no rank has more than all ranks together were planned to have
+            most, _ = images_of_a_step(
+                self.configuration_manager.batch_size, self.config.patch_fraction, self.config.twin_share
+            )
+            vectors, valid = gather_for_queue(vectors, valid, most)
         self.queue.enqueue(vectors, valid)
 
     def _backward(self, loss: Tensor) -> None:
@@ -501,7 +513,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         super().load_checkpoint(filename_or_checkpoint)
         self._keep_optimiser()
         self._register_log_keys()
-        state = checkpoint.load(filename_or_checkpoint, self.device)
+        state = checkpoint.load(filename_or_checkpoint)
         if state is None:
             return
         self._bare_network().load_training_only_state(state["training_only_weights"])
@@ -509,7 +521,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         taught = state.get("teacher")  # earlier ones have none
         if self.teacher is not None and taught is not None:
             self.teacher.load_training_state(taught)
-        self._restored = state
+        self._restored = {name: state[name] for name in ("rng", "random_state", "loader_rng")}
 
     def _keep_optimiser(self) -> None:
         """Where settings or defaults changed meanwhile: checkpoints hold the momentum, a learning rate must fit it."""

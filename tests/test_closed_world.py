@@ -114,6 +114,19 @@ def test_an_image_nobody_annotated_stays_as_it_is():
     assert (weights == 1).all()
 
 
+def test_background_alone_does_not_say_that_an_image_was_annotated():
+    """Padding may be background."""
+    labels, scribbles = _scene()
+    padded = torch.full_like(scribbles, IGNORE)
+    padded[:, :10] = 0
+    vouched, sure = vouch(labels, padded, 4, IGNORE, torch.tensor([False]))
+    assert torch.equal(vouched, labels)
+    assert sure.all()
+    vouched, _ = vouch(labels, scribbles, 4, IGNORE, torch.tensor([False]))  # but strokes in structures do
+    assert torch.equal(vouched, vouch(labels, scribbles, 4, IGNORE)[0])
+    assert not torch.equal(vouched, labels)
+
+
 def test_what_lies_between_dense_labels_stays_as_it_is():
     labels, scribbles = _scene()
     scribbles[:, :40] = labels[:, :40]  # most of the image, with an island in the rest

@@ -287,6 +287,13 @@ def test_only_an_exported_model_is_replaced_and_only_on_request(
     assert "is a training, which is never replaced" in capsys.readouterr().err
     assert log.exists()
 
+    log.unlink()
+    installed = exported / "fold_0" / FINAL  # as nnU-Net's zip has it, without a log
+    shutil.copyfile(exported.with_name(TRAINED) / "fold_0" / FINAL, installed)
+    assert main(["export", *CHOICE, "--overwrite"]) == 1
+    assert "is a training, which is never replaced" in capsys.readouterr().err
+    assert "optimizer_state" in torch.load(installed, weights_only=False)
+
 
 @pytest.mark.parametrize("error", [OSError, RuntimeError])  # torch makes the latter of a full disk
 def test_a_failure_on_the_way_leaves_what_was_there(

@@ -97,7 +97,8 @@ def class_means(embeddings: Tensor, labels: Tensor, num_classes: int) -> tuple[T
     """
     member = labels[:, None, :] == torch.arange(num_classes, device=labels.device)[:, None]
     length = embeddings.square().sum(1, keepdim=True).sqrt().clamp(min=SHORTEST)
-    sums = torch.einsum("ncp,ndp->ncd", member / length, embeddings)  # less to divide than the embeddings
+    with torch.autocast(embeddings.device.type, enabled=False):  # half precision does not count to 100,000
+        sums = torch.einsum("ncp,ndp->ncd", member / length, embeddings)  # less to divide than the embeddings
     means = F.normalize(sums, dim=2)
     return means, member.any(2) & (sums.norm(dim=2) > 0)
 

@@ -288,6 +288,9 @@ def test_unlabelled_cases_that_the_first_stage_did_not_predict_are_left_out(make
     trainer.is_cascaded, trainer.folder_with_segs_from_previous_stage = True, str(tmp_path / "predicted")
     trainer._supervision = {training[0]: "none", training[1]: "none"}
     assert trainer.do_split() == (training[2:], validation)
+    trainer.fold = "all"  # whose validation cases are its training cases
+    assert [sorted(cases) for cases in trainer.do_split()] == 2 * [sorted([*training[2:], *validation])]
+    trainer.fold = 0
     (tmp_path / "predicted").mkdir()
     (tmp_path / "predicted" / f"{training[1]}.b2nd").touch()
     assert trainer.do_split() == (training[1:], validation)
