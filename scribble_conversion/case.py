@@ -99,7 +99,7 @@ def case_errors(case: Case) -> Iterator[None]:
         raise UserError(f"{case.images[0]} does not fit into memory; use fewer processes (-np 1)") from error
     except OSError as error:
         raise UserError(
-            f"{error.filename or case.identifier} cannot be read or written "
+            f"{error.filename2 or error.filename or case.identifier} cannot be read or written "
             f"({error.strerror or error}); check permissions and free space"
         ) from error
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
+import sys
+from collections.abc import Sequence
 
 from scribble_conversion.commands import acdc, check, generate, mscmr, nifti, report, scribblebench, shorten, wsl4mis
 from scribble_conversion.commands.help import new_parser
@@ -10,6 +13,7 @@ from scribble_conversion.console import run_command, terminated_like_interrupted
 
 COMMANDS = (acdc, wsl4mis, mscmr, scribblebench, nifti, generate, shorten, check, report)
 """Modules with an ``add_parser`` and an ``EXAMPLE`` each, in the order in which the help lists them."""
+MAPS = ("--label-map", "--dense-label-map")
 
 
 def _get_parser() -> argparse.ArgumentParser:
@@ -24,6 +28,17 @@ def _get_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _joined(args: Sequence[str]) -> list[str]:
+    """The same with maps such as ``-1:ignore,1:1`` in one with their option, or argparse takes them for options."""
+    joined: list[str] = []
+    for arg in args:
+        if joined and joined[-1] in MAPS and re.match(r"-\d+\s*:", arg):
+            joined[-1] += f"={arg}"
+        else:
+            joined.append(arg)
+    return joined
+
+
 def main(args: list[str] | None = None) -> int:
     """Run the command.
 
@@ -33,6 +48,6 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0, or another number after an error, which is told on stderr.
     """
-    parsed = _get_parser().parse_args(args)
+    parsed = _get_parser().parse_args(_joined(sys.argv[1:] if args is None else args))
     with terminated_like_interrupted():
         return run_command(lambda: parsed.run(parsed))

@@ -79,6 +79,7 @@ def declare_codes(
     unlabelled: int | None,
     names: Sequence[str],
     scan: Callable[[], Mapping[Path, tuple[float, ...]]],
+    has_dense: bool = False,
 ) -> Codes:
     """Settle the codes of a dataset whose format does not fix them.
 
@@ -88,6 +89,7 @@ def declare_codes(
         unlabelled: ``--unlabelled-value``.
         names: ``--labels``, the classes from 1 on; empty for ``class_1`` and so on.
         scan: lists the values of every scribble file; called only where the options leave something open.
+        has_dense: whether there are dense files.
 
     Raises:
         UserError: if the unlabelled value cannot be told, if the integers are not consecutive, or if the options
@@ -106,6 +108,11 @@ def declare_codes(
         if unlabelled is None and None not in codes.values():
             found = {value for values in scan().values() for value in values}
             unlabelled = _usual_unlabelled(found - codes.keys(), notes, " besides the mapped codes")
+    if has_dense and dense_map is None and (unlabelled == 0 or codes.get(0, 0) is None):
+        raise UserError(
+            "0 means unlabelled in the scribbles, which it hardly does in the dense labels; say what the codes of "
+            "those mean with --dense-label-map, e.g. 0:0,1:1,2:2"
+        )
     highest = _require_consecutive(codes, "--label-map")
     dense = dict(codes)
     if dense_map is not None:
@@ -202,9 +209,10 @@ def _class_names(names: Sequence[str], highest: int) -> tuple[str, ...]:
             f"--labels names {len(given)} classes ({', '.join(given)}), but there are {highest}; "
             "name each class from 1 on"
         )
-    if len(set(given)) < len(given) or {BACKGROUND, IGNORE_NAME} & set(given):
+    if len(set(given)) < len(given) or {BACKGROUND, IGNORE_NAME, ""} & {name.strip().casefold() for name in given}:
         raise UserError(
-            f"--labels has a name twice, or {BACKGROUND} or {IGNORE_NAME} among the classes; name each class once"
+            f"--labels has a name twice, an empty one, or {BACKGROUND} or {IGNORE_NAME} among the classes; name each "
+            "class once"
         )
     return given
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from types import FrameType
 EXIT_OK = 0
 EXIT_USER_ERROR = 1
 EXIT_INTERRUPTED = 130
+EXIT_CLOSED_PIPE = 141
 
 
 class UserError(Exception):
@@ -26,13 +28,18 @@ def run_command(command: Callable[[], int | None]) -> int:
 
     Returns:
         The body's own status; 1 after a ``UserError``, whose text goes to stderr on one line, or where a file or folder
-        may not be accessed; 130 after Ctrl-C.
+        may not be accessed; 130 after Ctrl-C; 141 where nobody reads stdout any more.
 
     Raises:
         PermissionError: one that names no file; no sentence could name a cure, so the traceback has to tell.
     """
     try:
-        return command() or EXIT_OK
+        status = command() or EXIT_OK
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever read has read enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_CLOSED_PIPE
     except UserError as error:
         return _fail(str(error))
     except PermissionError as error:  # up to Python 3.13 even Path.exists raises it, so any question about a path may

@@ -15,6 +15,7 @@ from scribble_conversion.channels import settle_channel_names
 from scribble_conversion.checking.after_conversion import check_images, check_labels
 from scribble_conversion.checking.coverage import Scribbled
 from scribble_conversion.checking.finding import Finding
+from scribble_conversion.checking.splits import check_held_out
 from scribble_conversion.console import UserError
 from scribble_conversion.formats.registry import reader_writer
 from scribble_conversion.names import check_names
@@ -279,6 +280,9 @@ def _check(
         elif supervision == "dense":
             dense_values |= {value for value, voxels in enumerate(result.voxels) if voxels}
     yield from check_labels(scribbled, source.labels, source.ignore_value, frozenset(dense_values))
+    yield from check_held_out(
+        {case.identifier: case.patient for case in training}, {case.identifier: case.patient for case in held_out}
+    )
     yield from check_images(
         [result.identifier for result in results if result.constant],
         {result.identifier: result.sample for result in results},

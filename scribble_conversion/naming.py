@@ -23,7 +23,12 @@ def patients_by_name(identifiers: Collection[str]) -> tuple[dict[str, str], str]
     """
     for text, expression in _NAMINGS.items():
         matches = {identifier: expression.fullmatch(identifier) for identifier in identifiers}
-        told = {identifier: match["patient"] for identifier, match in matches.items() if match is not None}
+        spelled: dict[str, str] = {}  # once, or those that differ in upper and lower case would be several patients
+        told = {
+            identifier: spelled.setdefault(match["patient"].casefold(), match["patient"])
+            for identifier, match in sorted(matches.items())
+            if match is not None
+        }
         patients = set(told.values())
         plausible = all(re.search(r"\d", patient) for patient in patients) and len(patients) >= min(2, len(told))
         if told and len(told) == len(matches) and plausible:

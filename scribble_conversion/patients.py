@@ -66,7 +66,8 @@ class PatientList:
             option: where it was given, for messages.
 
         Raises:
-            UserError: if a name is nobody's, or if the whole list fits no case.
+            UserError: if a name or a single number is nobody's, or if the whole list fits no case. Ranges may have
+                gaps.
         """
         known = {name for case in cases for name in (case.patient, case.identifier)}
         for name in self.names:
@@ -75,6 +76,10 @@ class PatientList:
                     f"'{name}' is no patient or case here ({name_some(known)}) and no number or range like 81-100,5; "
                     f"correct {option}"
                 )
+        numbers = {case.patient_number for case in cases}
+        nobody = [first for first, last in self.ranges if first == last and first not in numbers]
+        if nobody and any(map(self.has, cases)):
+            raise UserError(f"there is no patient {name_some(map(str, nobody))} here; correct {option}")
         if self and not any(map(self.has, cases)):
             raise UserError(f"no case belongs to the patients {self}; give numbers that occur with {option}")
 

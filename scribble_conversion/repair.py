@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from scribble_conversion.source import IGNORE_NAME, LabelValue, integers_of
 IGNORE_NAMES = frozenset(
     {IGNORE_NAME, "ignored", "unlabeled", "unlabelled", "unannotated", "unscribbled", "unknown", "void"}
 )
-"""What the unlabelled voxels are called in ``dataset.json`` files."""
+"""What the unlabelled voxels are called in ``dataset.json`` files that have no ``ignore``."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,12 @@ class RepairedLabels:
     dense: dict[int, int]
     regions_class_order: tuple[int, ...]
     notes: tuple[str, ...]
+
+
+def ignore_name(names: Iterable[str]) -> str | None:
+    """The label that means unlabelled: ``ignore``, else the first that is called like it; None where there is none."""
+    known = [name for name in names if name.casefold() in IGNORE_NAMES]
+    return next((name for name in known if name.casefold() == IGNORE_NAME), next(iter(known), None))
 
 
 def repair_labels(
@@ -56,8 +62,9 @@ def repair_labels(
     notes: list[str] = []
     require_code(unlabelled or 0, "--unlabelled-value")
     names = _declared_labels(declared.get("labels"), notes)
-    ignored = next((value[0] for name, value in names.items() if name.casefold() in IGNORE_NAMES), None)
-    classes = {name: value for name, value in names.items() if name.casefold() not in IGNORE_NAMES}
+    called = ignore_name(names)
+    ignored = None if called is None else names[called][0]
+    classes = {name: value for name, value in names.items() if name != called}
     value = _unlabelled(unlabelled, scribbles, dense, classes, notes)
     found = (set(scribbles) | set(dense) | {code for codes in classes.values() for code in codes} | {0}) - {value}
     if min(found) < 0:
@@ -69,6 +76,11 @@ def repair_labels(
     if any(code != index for code, index in new.items()):
         moved = ", ".join(f"{code} became {index}" for code, index in new.items() if code != index)
         notes.append(f"the labels were not consecutive: {moved}")
+    if called is not None and called.casefold() != IGNORE_NAME:
+        notes.append(
+            f"the label {called} was taken for the unlabelled voxels; if it is a class, give it another name in "
+            "dataset.json"
+        )
     if ignored != ignore:
         told = "not declared" if ignored is None else f"declared as {ignored}"
         notes.append(f"the ignore label was {told} and is {ignore}")
@@ -98,6 +110,7 @@ def _declared_labels(labels: object, notes: list[str]) -> dict[str, tuple[int, .
     if labels and all(str(key).isdecimal() and isinstance(value, str) for key, value in labels.items()):
         notes.append("the labels in dataset.json were integers to names, as nnU-Net 1 had them, and were turned round")
         labels = {value: int(key) for key, value in labels.items()}
+    called = ignore_name(map(str, labels))
     read: dict[str, tuple[int, ...]] = {}
     for name, value in labels.items():
         entries = value if isinstance(value, (list, tuple)) else [value]
@@ -106,7 +119,7 @@ def _declared_labels(labels: object, notes: list[str]) -> dict[str, tuple[int, .
         except (TypeError, ValueError, OverflowError):
             integers = ()
         too_large = any(abs(integer) > LARGEST_CODE for integer in integers)
-        if not integers or too_large or (name.casefold() in IGNORE_NAMES and len(integers) > 1):
+        if not integers or too_large or (name == called and len(integers) > 1):
             notes.append(f"the label {name} in dataset.json was no integer ({value}) and was dropped")
         else:
             read[str(name)] = integers

@@ -241,12 +241,15 @@ def _is_fold(entry: object) -> bool:
 
 
 def _members(cases: Sequence[Case]) -> dict[str, set[str]]:
-    """Every name a case may be called by (its own, its patient's, the patient's number), to case identifiers."""
-    members: dict[str, set[str]] = {}
+    """Every name a case may be called by, to case identifiers: its own, its patient's, else the patient's number."""
+    by_name: dict[str, set[str]] = {}
+    by_number: dict[str, set[str]] = {}
     for case in cases:
-        for name in {case.identifier, case.patient, str(case.patient_number)}:
-            members.setdefault(name, set()).add(case.identifier)
-    return members
+        for name in {case.identifier, case.patient}:
+            by_name.setdefault(name, set()).add(case.identifier)
+        if case.patient_number is not None:
+            by_number.setdefault(str(case.patient_number), set()).add(case.identifier)
+    return {**by_number, **by_name}
 
 
 def _resolve(entries: Sequence[object], members: Mapping[str, set[str]], place: str) -> set[str]:

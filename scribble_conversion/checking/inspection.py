@@ -15,7 +15,7 @@ from scribble_conversion.checking.duplicates import check_duplicates
 from scribble_conversion.checking.finding import Finding
 from scribble_conversion.checking.layout import check_layout
 from scribble_conversion.checking.preprocessed import check_preprocessed
-from scribble_conversion.checking.splits import check_splits
+from scribble_conversion.checking.splits import check_held_out_cases, check_splits
 from scribble_conversion.checking.unlabelled import check_unlabelled
 from scribble_conversion.checking.volumes import Reader, choose_reader
 from scribble_conversion.checking.widths import check_widths
@@ -88,6 +88,7 @@ def inspect(
     }
     findings += check_duplicates(digests, frozenset(case.identifier for case in dataset.cases if case.test))
     findings += check_splits(dataset, digests)
+    findings += check_held_out_cases(dataset)
     findings += check_preprocessed(dataset, reader)
     return Inspection(dataset, reader, facts, _ordered(findings))
 

@@ -48,6 +48,33 @@ def check_splits(dataset: RawDataset, digests: Mapping[str, str]) -> Iterator[Fi
         yield from _check_images(f"{path.name}, fold {index}", train, val, digests)
 
 
+def check_held_out(trained: Mapping[str, str], held_out: Mapping[str, str]) -> Iterator[Finding]:
+    """A patient on both sides makes the test too good.
+
+    Args:
+        trained: cases in ``imagesTr``, to patient.
+        held_out: cases in ``imagesTs``, to patient.
+    """
+    shared = {*trained.values()} & {*held_out.values()}
+    if shared:
+        yield Finding(
+            "error",
+            "held out",
+            f"{counted(len(shared), 'patient')} {'is' if len(shared) == 1 else 'are'} trained and tested with, with "
+            f"some cases in imagesTr and others in imagesTs ({name_some(shared)})",
+            "hold out all of a patient's cases (--test-patients) or none",
+            tuple(sorted(name for side in (trained, held_out) for name, patient in side.items() if patient in shared)),
+        )
+
+
+def check_held_out_cases(dataset: RawDataset) -> Iterator[Finding]:
+    """The same of a dataset, as far as its patients are known."""
+    sides = [[case.identifier for case in dataset.cases if case.test is test] for test in (False, True)]
+    known, _ = find_patients(dataset, [*sides[0], *sides[1]])
+    trained, held_out = ({name: known[name] for name in side if name in known} for side in sides)
+    yield from check_held_out(trained, held_out)
+
+
 def find_patients(dataset: RawDataset, names: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
     """Whose cases these are.
 

@@ -28,7 +28,7 @@ def add_command(commands: Any, name: str, example: str, **more: Any) -> argparse
         more: for ``add_parser``.
     """
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, epilog=_examples({name: example}), formatter_class=_Formatter, **more
+        name, epilog=_examples({name: example}), formatter_class=_Formatter, allow_abbrev=False, **more
     )
     return parser
 
@@ -36,7 +36,9 @@ def add_command(commands: Any, name: str, example: str, **more: Any) -> argparse
 def new_parser(description: str, examples: dict[str, str]) -> argparse.ArgumentParser:
     """The parser of the whole command, with an example of every sub-command."""
     epilog = _examples(examples) + f"\n\n{PROGRAM} FORMAT --help tells the options of one."
-    return argparse.ArgumentParser(prog=PROGRAM, description=description, epilog=epilog, formatter_class=_Formatter)
+    return argparse.ArgumentParser(
+        prog=PROGRAM, description=description, epilog=epilog, formatter_class=_Formatter, allow_abbrev=False
+    )
 
 
 def _examples(examples: dict[str, str]) -> str:

@@ -111,6 +111,7 @@ def _run(args: argparse.Namespace) -> None:
         unlabelled=args.unlabelled_value,
         names=args.labels,
         scan=lambda: scan_labels(files, args.np),
+        has_dense=args.dense is not None,
     )
     print(summarise(convert(_source(pairs, codes, args.channel_names), options)))
 

@@ -52,6 +52,8 @@ def check_file(path: Path) -> None:
     except PermissionError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
     except FileNotFoundError as error:
+        if not path.is_symlink():  # nibabel's word for an ending of mixed case
+            raise UserError(f"{path} cannot be read under this name; rename it to end in .nii or .nii.gz") from error
         raise UserError(f"{path} is a link to a file that is not there; fetch that file or correct the link") from error
     except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
         raise UserError(f"{path} is damaged or no NIfTI file ({error}); download or export it again") from error

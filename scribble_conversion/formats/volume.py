@@ -20,6 +20,9 @@ import SimpleITK as sitk
 from scribble_conversion.console import UserError
 from scribble_conversion.geometry import SPACING_TOLERANCE, Geometry, difference
 
+_IN_SMALL_LETTERS = {".mha", ".gipl"}
+"""Endings that SimpleITK does not know in capitals."""
+
 
 @contextmanager
 def quiet_sitk() -> Iterator[None]:
@@ -94,6 +97,9 @@ def read_with_sitk(path: Path) -> sitk.Image:
         UserError: if it cannot be read, is not 3D, or its voxels are not single real numbers.
     """
     require_utf8(path)
+    ending = path.suffix.lower()
+    if ending in _IN_SMALL_LETTERS and path.suffix != ending:
+        raise UserError(f"SimpleITK reads no files that end in {path.suffix}; rename {path} to end in {ending}")
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:

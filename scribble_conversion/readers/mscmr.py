@@ -112,8 +112,8 @@ def _notes(validation: Sequence[Case]) -> tuple[str, ...]:
     if not dense:
         return ()
     return (
-        f"note: the {len(dense)} cases of {_VAL} have dense labels, also in labelsTr, because they are to be validated "
-        "with; train fold 0, not 'all', lest they be trained with",
+        f"note: the {len(dense)} cases of {_VAL} have dense labels, also in labelsTr; the data set's own split "
+        "validates with them in its fold 0, while fold 'all' and other splits train with them, too",
     )
 
 

@@ -79,18 +79,18 @@ class Pairs:
 
 
 def image_folder(path: Path, pattern: str = "") -> Folder:
-    """The folder of the images."""
-    return Folder("images", path, "--images", "--image-pattern", pattern, _IMAGE_PATTERNS)
+    """The folder of the images; as of the other two, by one spelling, so that a file in two of them is known as one."""
+    return Folder("images", path.resolve(), "--images", "--image-pattern", pattern, _IMAGE_PATTERNS)
 
 
 def scribble_folder(path: Path, pattern: str = "") -> Folder:
     """The folder of the scribbles."""
-    return Folder("scribbles", path, "--scribbles", "--scribble-pattern", pattern, _LABEL_PATTERNS)
+    return Folder("scribbles", path.resolve(), "--scribbles", "--scribble-pattern", pattern, _LABEL_PATTERNS)
 
 
 def dense_folder(path: Path, pattern: str = "") -> Folder:
     """The folder of the dense labels."""
-    return Folder("dense labels", path, "--dense", "--dense-pattern", pattern, _LABEL_PATTERNS)
+    return Folder("dense labels", path.resolve(), "--dense", "--dense-pattern", pattern, _LABEL_PATTERNS)
 
 
 def find_pairs(
@@ -124,6 +124,8 @@ def find_pairs(
         chosen.append((dense, dense_pattern))
     taken = strokes.keys() | references.keys()
     pictures = _matched(image_pattern, images.path, [file for file in image_files if file not in taken])
+    labels = {} if images.pattern else _labels_among(pictures)
+    pictures = {file: named for file, named in pictures.items() if file not in labels}
     channels = _order_channels({named.channel for named in pictures.values()}, channel_names)
     notes = [f"{folder.content} were matched as '{pattern.text}'" for folder, pattern in chosen if not folder.pattern]
     patients = _patients([*pictures.values(), *strokes.values(), *references.values()], not images.pattern, notes)
@@ -132,8 +134,36 @@ def find_pairs(
         channels=channels,
         file_ending=common_ending(pictures),
         notes=tuple(notes),
-        left_out=tuple(_left_out([folder for folder, _ in chosen], taken | pictures.keys())),
+        left_out=(
+            *_left_out([folder for folder, _ in chosen], taken | pictures.keys() | labels.keys()),
+            *_left_out_labels(images, labels),
+            *_left_out_references(dense, references, {named.identifier for named in pictures.values()}),
+        ),
     )
+
+
+def _labels_among(pictures: Mapping[Path, Named]) -> dict[Path, Named]:
+    """Those that are named like labels of others among them, such as ``c1_gt`` beside ``c1``."""
+    cases = {named.identifier for named in pictures.values()}
+    of_others = {case + suffix for case in cases for suffix in LABEL_SUFFIXES}
+    return {file: named for file, named in pictures.items() if named.identifier in of_others}
+
+
+def _left_out_labels(images: Folder, labels: Collection[Path]) -> Iterator[str]:
+    if labels:
+        names = name_some((file.name for file in labels), _EXAMPLES)
+        yield (
+            f"warning: left out of {images.path}, because they are named like labels of other images: {names}; give "
+            f"the folder with --dense if they are dense labels, or {images.pattern_option} if they are images"
+        )
+
+
+def _left_out_references(
+    dense: Folder | None, references: Mapping[Path, Named], cases: Collection[str]
+) -> Iterator[str]:
+    lonely = [file.name for file, named in references.items() if named.identifier not in cases]
+    if lonely and dense is not None:
+        yield f"note: left out of {dense.path}, because they have no image: {name_some(lonely, _EXAMPLES)}"
 
 
 def _patients(named: Sequence[Named], by_names: bool, notes: list[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from nnunetv2.imageio.reader_writer_registry import LIST_OF_IO_CLASSES
 from scribble_conversion.console import UserError
 from scribble_conversion.formats import natural
 from scribble_conversion.readers.scribblebench import RawDataset
-from scribble_conversion.repair import IGNORE_NAMES, RepairedLabels
+from scribble_conversion.repair import RepairedLabels, ignore_name
 from scribble_conversion.source import Source
 
 _RAW = "nnUNet_raw"
@@ -57,8 +57,9 @@ def declared_ignore(declared: Mapping[str, Any]) -> int | None:
     labels = declared.get("labels")
     if not isinstance(labels, Mapping):
         return None
-    values = [value for name, value in labels.items() if str(name).casefold() in IGNORE_NAMES]
-    return values[0] if values and isinstance(values[0], int) else None
+    called = ignore_name(name for name in labels if isinstance(name, str))
+    value = None if called is None else labels[called]
+    return value if isinstance(value, int) else None
 
 
 def source_of(found: RawDataset, repaired: RepairedLabels, format_name: str, option: str) -> Source:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
@@ -180,7 +182,7 @@ def test_dense_labels_are_optional(acdc: Acdc) -> None:
 def test_patients_held_out_need_no_scribbles(acdc: Acdc) -> None:
     for case in HELD_OUT:
         acdc.scribble(case).unlink()
-    assert main(acdc.arguments("--test-patients", "5,81-100")) == 0
+    assert main(acdc.arguments("--test-patients", "81-100")) == 0
     assert len(_names(acdc.dataset / "labelsTs")) == len(HELD_OUT)
 
 
@@ -214,3 +216,41 @@ def test_help_names_the_formats(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stopped.value.code == 0
     assert "acdc" in capsys.readouterr().out
+
+
+def test_options_are_not_abbreviated(acdc: Acdc, capsys: pytest.CaptureFixture[str]) -> None:
+    """--unlabelled would be taken for --unlabelled-patients."""
+    with pytest.raises(SystemExit, match="2"):
+        main(acdc.arguments("--unlabelled", "4"))
+    assert "unrecognized arguments: --unlabelled 4" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_read_enough_gets_no_traceback(acdc: Acdc) -> None:
+    code = "import sys; from scribble_conversion.cli import main; sys.exit(main(sys.argv[1:]))"
+    for unbuffered in ([], ["-u"]):
+        command = [sys.executable, *unbuffered, "-c", code, *acdc.arguments("--overwrite")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.close()
+            assert process.stderr is not None
+            told = process.stderr.read()
+            assert process.wait() == 141
+        assert "Traceback" not in told
+        assert "Exception ignored" not in told
+
+
+def test_a_patient_trained_and_tested_with_is_told(acdc: Acdc, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(acdc.arguments("--test-patients", "81")) == 0
+    images, labels = (acdc.dataset / name for name in ("imagesTs", "labelsTr"))
+    moved = TRAINING[0]
+    (labels.parent / "imagesTr" / f"{moved}_0000.nii.gz").rename(images / f"{moved}_0000.nii.gz")
+    (labels / f"{moved}.nii.gz").unlink()
+    (labels.parent / "labelsTr_dense" / f"{moved}.nii.gz").unlink()
+    capsys.readouterr()
+    arguments = ["nnunet", "--data", str(acdc.dataset), "-d", "900", "-np", "1"]
+    assert main(arguments) == 0
+    patient = moved.partition("_")[0]
+    sentence = f"with some cases in imagesTr and others in imagesTs ({patient})"
+    assert sentence in "".join(capsys.readouterr())
+    assert main(["check", "900"]) == 1
+    assert sentence in "".join(capsys.readouterr())

@@ -353,3 +353,27 @@ def test_nnunet_plans_and_preprocesses_pictures(workplace: Workplace, monkeypatc
     made = workplace.preprocessed / DATASET
     assert (made / "nnUNetPlans.json").is_file()
     assert len(list((made / "nnUNetPlans_2d").glob("*_seg.b2nd"))) == len(NAMES)
+
+
+@pytest.mark.parametrize("ending", VOLUMES)
+def test_endings_may_be_in_capitals_or_are_told(
+    workplace: Workplace, capfd: pytest.CaptureFixture[str], ending: str
+) -> None:
+    labels = _fill(workplace, ending, ending)
+    for file in [*workplace.root.glob("images/*"), *workplace.root.glob("scribbles/*")]:
+        file.rename(file.with_name(file.name.removesuffix(ending) + ending.upper()))
+    if ending in (".mha", ".gipl"):  # which SimpleITK does not read then
+        assert f"to end in {ending}" in workplace.refused(capfd, _arguments(workplace))
+        return
+    assert main(_arguments(workplace)) == 0
+    for name in NAMES:
+        written = workplace.label(f"labelsTr/{name}{ending}")
+        np.testing.assert_array_equal(written, np.where(labels[name] == 255, 3, labels[name]))
+
+
+def test_an_ending_of_mixed_case_is_told(workplace: Workplace, capfd: pytest.CaptureFixture[str]) -> None:
+    _fill(workplace, ".nii.gz", ".nii.gz")
+    file = workplace.root / "images" / "b.nii.gz"
+    file.rename(file.with_name("b.Nii.gz"))
+    told = workplace.refused(capfd, _arguments(workplace))
+    assert "b.Nii.gz cannot be read under this name; rename it to end in .nii or .nii.gz" in told

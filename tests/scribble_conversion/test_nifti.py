@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -415,3 +416,63 @@ def _voxels(place: Workplace, dataset: str) -> np.ndarray:
     import nibabel
 
     return np.asarray(nibabel.load(place.raw / dataset / "labelsTr" / "a.nii.gz").dataobj)
+
+
+@pytest.mark.parametrize("more", [("--label-map", "0:ignore,1:1,2:2,3:0"), ("--label-map", "0:ignore,1:0,2:1")])
+def test_what_is_unlabelled_in_scribbles_is_not_taken_for_so_in_dense_labels(
+    workplace: Workplace, capfd: pytest.CaptureFixture[str], more: tuple[str, ...]
+) -> None:
+    _fill(workplace, ("a", "b"), (0, 1, 2, 3) if "3:0" in more[1] else (0, 1, 2))
+    for name in ("a", "b"):
+        workplace.volume(f"dense/{name}.nii.gz", _labels(9, (0, 1)))
+    given = [*_arguments(workplace, *more), "--dense", str(workplace.root / "dense")]
+    assert "say what the codes of those mean with --dense-label-map" in workplace.refused(capfd, given)
+    assert main([*given, "--dense-label-map", "0:0,1:1"]) == 0
+    assert set(np.unique(workplace.label("labelsTr_dense/a.nii.gz"))) == {0, 1}
+
+
+@pytest.mark.parametrize("option", ["--label-map", "--label-map="])
+def test_a_map_may_begin_with_a_negative_code(workplace: Workplace, option: str) -> None:
+    made = _fill(workplace, ("a", "b"), (-1, 0, 1, 2), dtype=np.int16)
+    codes = "-1:ignore,1:1,2:2"
+    given = [option + codes] if option.endswith("=") else [option, codes]
+    assert main(_arguments(workplace, *given)) == 0
+    np.testing.assert_array_equal(workplace.label("labelsTr/a.nii.gz"), np.where(made["a"] < 0, 3, made["a"]))
+
+
+def test_labels_among_the_images_are_no_images(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    _fill(workplace, ("a", "b"), image="all/{}.nii.gz", scribble="all/scr/{}_scribble.nii.gz")
+    workplace.volume("all/c.nii.gz", np.random.default_rng(9).normal(0, 99, SHAPE).astype(np.float32))
+    for name in ("a", "b"):
+        workplace.volume(f"all/{name}_gt.nii.gz", _labels(9, (0, 1, 2)))
+    folder = workplace.root / "all"
+    given = ["--images", str(folder), "--scribbles", os.path.relpath(folder / "scr"), "--allow-unlabelled"]
+    assert main([*_arguments(workplace), *given]) == 0
+    assert workplace.dataset_json()["numTraining"] == 3
+    told = capsys.readouterr().out
+    assert "because they are named like labels of other images: a_gt.nii.gz, b_gt.nii.gz; give the folder" in told
+
+
+def test_dense_labels_without_an_image_are_told(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    _fill(workplace, ("a", "b"))
+    for name in ("a", "b", "z"):
+        workplace.volume(f"dense/{name}.nii.gz", _labels(9, (0, 1, 2)))
+    assert main([*_arguments(workplace), "--dense", str(workplace.root / "dense")]) == 0
+    assert "because they have no image: z.nii.gz" in capsys.readouterr().out
+
+
+def test_accents_may_be_stored_in_two_ways(workplace: Workplace) -> None:
+    _fill(workplace, ("caf\u00e9", "b"), scribble="spare/{}.nii.gz")
+    for name in ("cafe\u0301", "b"):  # as macOS stores it
+        workplace.volume(f"scribbles/{name}.nii.gz", _labels(1, (255, 0, 1, 2)))
+    assert main(_arguments(workplace)) == 0
+    assert workplace.dataset_json()["numTraining"] == 2
+
+
+@pytest.mark.parametrize("names", [("one", "Ignore"), ("Background", "one", "two"), ("one", "")])
+def test_names_that_mean_something_else_are_refused(
+    workplace: Workplace, capfd: pytest.CaptureFixture[str], names: tuple[str, ...]
+) -> None:
+    _fill(workplace, ("a", "b"), (*range(len(names) + 1), 255))
+    given = _arguments(workplace, "--unlabelled-value", "255", "--labels", *names)
+    assert "background or ignore among the classes" in workplace.refused(capfd, given)

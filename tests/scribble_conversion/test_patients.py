@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scribble_conversion.console import UserError
+from scribble_conversion.naming import patients_by_name
 from scribble_conversion.patients import PatientList, hold_out
 from scribble_conversion.source import Case
 
@@ -67,3 +68,15 @@ def test_a_patient_without_a_number_is_never_held_out() -> None:
     training, held_out = hold_out([nameless, *CASES], PatientList.parse("0-100"))
     assert training == [nameless]
     assert held_out == CASES
+
+
+@pytest.mark.parametrize("text", ["5,77", "77,78,1-100"])
+def test_a_single_number_has_to_be_somebodys(text: str) -> None:
+    with pytest.raises(UserError, match=r"there is no patient 77.* here; correct --test-patients"):
+        hold_out(CASES, PatientList.parse(text))
+
+
+def test_spelling_in_upper_or_lower_case_makes_no_other_patient() -> None:
+    told = patients_by_name(["Patient002_ED", "patient002_ES", "patient003_ED"])
+    assert told is not None
+    assert told[0] == {"Patient002_ED": "Patient002", "patient002_ES": "Patient002", "patient003_ED": "patient003"}

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from scribble_conversion.console import UserError
+from scribble_conversion.readers.raw_source import declared_ignore
 from scribble_conversion.repair import repair_labels
 
 CLASSES = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 50), max_size=6)
@@ -77,3 +78,16 @@ def test_a_label_outside_all_regions_gets_one_of_its_own() -> None:
 def test_too_many_labels() -> None:
     with pytest.raises(UserError, match="256 different labels, more than 255"):
         repair_labels({}, set(range(257)), set())
+
+
+def test_beside_ignore_a_class_may_be_called_unknown() -> None:
+    declared = {"labels": {"background": 0, "a": 1, "unknown": 2, "b": 3, "Ignore": 4}}
+    repaired = repair_labels(declared, {0, 1, 2, 3, 4}, {0, 1, 2, 3})
+    assert repaired.labels == {"background": 0, "a": 1, "unknown": 2, "b": 3}
+    assert repaired.scribbles == {code: code for code in range(5)}
+    assert declared_ignore(declared) == 4
+    without = {"labels": {"background": 0, "a": 1, "void": 2}}
+    assert declared_ignore(without) == 2
+    notes = repair_labels(without, {0, 1, 2}, {0, 1}).notes
+    assert any("void was taken for the unlabelled voxels; if it is a class, give it another name" in n for n in notes)
+    assert declared_ignore({"labels": {"a": 1}}) is None

@@ -148,3 +148,14 @@ def test_own_folds_may_not_part_a_patient() -> None:
         UserError, match="the source's own split has patient001 in train and in val of fold 0; give ran"
     ):
         own_folds(own, _cases({1: 2}))
+
+
+def test_a_name_is_whose_it_is_before_it_is_a_number(tmp_path: Path) -> None:
+    cases = [Case(name, name, ()) for name in ("1", "2", "3", "A_1", "A_2", "nobody")]
+    file = tmp_path / "folds.json"
+    file.write_text(json.dumps([{"train": ["1", "2"], "val": ["3"]}, {"train": ["A_2"], "val": ["1", "A_1"]}]))
+    folds = make_folds(cases, str(file))
+    assert [(fold.train, fold.val) for fold in folds] == [(("1", "2"), ("3",)), (("A_2",), ("1", "A_1"))]
+    file.write_text(json.dumps([{"train": ["1"], "val": ["None"]}]))
+    with pytest.raises(UserError, match="names None, not among the cases"):
+        make_folds(cases, str(file))
