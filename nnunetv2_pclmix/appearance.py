@@ -82,9 +82,10 @@ def _appearance(images: Tensor, scribbles: Tensor, num_labels: int, ignore_label
     weight = known.flatten(1)[:, None].to(values.dtype)
     count = weight.sum(2, keepdim=True).clamp(min=1)
     mean = (values * weight).sum(2, keepdim=True) / count
-    deviation = (((values - mean).square() * weight).sum(2, keepdim=True) / count).sqrt().clamp(min=1e-6)
-    bins = (values - mean) * ((BINS - 1) / (2 * RANGE)) / deviation + (BINS - 1) / 2
-    bins = bins.nan_to_num().round().clamp(0, BINS - 1).long()
+    centred = values - mean
+    deviation = ((centred.square() * weight).sum(2, keepdim=True) / count).sqrt().clamp(min=1e-6)
+    place = centred.mul_((BINS - 1) / (2 * RANGE)).div_(deviation).add_((BINS - 1) / 2)
+    bins = place.nan_to_num_().round_().clamp_(0, BINS - 1).long()
 
     row_of_others = torch.full_like(scribbles, num_labels)
     rows = either(known, scribbles, row_of_others).flatten(1)[:, None]

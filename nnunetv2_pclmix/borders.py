@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nnunetv2_pclmix.appearance import StrokeAppearance, margins
 from nnunetv2_pclmix.label_space import LabelSpace
-from nnunetv2_pclmix.neighbourhood import bits_around, has_several, mean_around, unpacked
+from nnunetv2_pclmix.neighbourhood import LabelsAround, has_several, mean_around, unpacked
 from nnunetv2_pclmix.precision import at_least_float32
 from nnunetv2_pclmix.thin_structures import Reach, find_thin, with_thin_structures
 from nnunetv2_pclmix.voxels import Voxels
@@ -60,12 +60,13 @@ def moved_borders(
         (2 N, *grid).
     """
     mine, image = labels.index_select(0, asked), asked % len(scribbles)
-    bits = bits_around(mine, space.num_labels, reach.near)
+    around = LabelsAround(mine, space.num_labels)
+    bits = around.within(reach.near)
     voxels = Voxels.where(has_several(bits))
     box, within = voxels.cropped(mine.shape[1:], reach.around)  # so that less is looked up
     near = unpacked(voxels.of(bits), space.num_labels)
     fits = within.of(mean_around(strokes.log_density(box), reach.around), image) * weights.density
-    thin = find_thin(mine, scribbles, strokes, space.num_labels, reach, image, box) if weights.thin else None
+    thin = find_thin(around, scribbles, strokes, reach, image, box) if weights.thin else None
     if thin is not None:
         here = thin._replace(odds=within.of(thin.odds), shares=within.of_images(thin.shares))
         fits = with_thin_structures(fits, near, here, weights.thin)

@@ -32,7 +32,7 @@ def any_around(mask: Tensor, radius: Sequence[int]) -> Tensor:
         size, reach = mask.shape[axis], 0
         r = min(r, size - 1)
         while reach < r:
-            step = min(2 * reach + 1, r - reach)  # as far as leaves no gap
+            step = min(reach + 1, r - reach)  # as far as leaves no gap, beside the faces of the grid either
             grown = mask.clone()
             grown.narrow(axis, step, size - step).bitwise_or_(mask.narrow(axis, 0, size - step))
             grown.narrow(axis, 0, size - step).bitwise_or_(mask.narrow(axis, step, size - step))
@@ -68,6 +68,28 @@ def bits_of(labels: Tensor, num_labels: int) -> Tensor:
         bit = torch.bitwise_left_shift(one, (labels - first).clamp(-1, width).add_(1))
         own.append((bit >> 1).bitwise_and_(2**width - 1).to(torch.uint8))
     return torch.stack(own, 1)
+
+
+class LabelsAround:
+    """Which labels lie in boxes around each voxel, of several sizes, each made from the next smaller one.
+
+    Args:
+        labels: (N, *grid) from 0 to C - 1.
+        num_labels: labels C.
+    """
+
+    def __init__(self, labels: Tensor, num_labels: int) -> None:
+        self.labels, self.num_labels = labels, num_labels
+        self._bits = {(0,) * (labels.ndim - 1): bits_of(labels, num_labels)}
+
+    def within(self, radius: Sequence[int]) -> Tensor:
+        """What ``bits_around`` gives."""
+        wanted = tuple(radius)
+        if wanted not in self._bits:
+            smaller = [made for made in self._bits if all(r <= w for r, w in zip(made, wanted, strict=True))]
+            made = max(smaller, key=sum)
+            self._bits[wanted] = any_around(self._bits[made], [w - r for r, w in zip(made, wanted, strict=True)])
+        return self._bits[wanted]
 
 
 def has_several(bits: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nnunetv2_pclmix.appearance import StrokeAppearance, histograms, smoothed
 from nnunetv2_pclmix.at_hand import is_at_hand
-from nnunetv2_pclmix.neighbourhood import bits_around, bits_of, has_several, mean_around
+from nnunetv2_pclmix.neighbourhood import LabelsAround, bits_of, has_several, mean_around
 from nnunetv2_pclmix.pseudo_label import voxels_per_class
 from nnunetv2_pclmix.voxels import Voxels, look_up
 
@@ -51,29 +51,28 @@ class Reach(NamedTuple):
     rim: Sequence[int]
 
 
-def thinness(labels: Tensor, num_labels: int, edge: Sequence[int]) -> Tensor:
+def thinness(around: LabelsAround, edge: Sequence[int]) -> Tensor:
     """How thin each class is: 0 for wide ones, 1 for those that lie near their borders nearly everywhere.
 
     Args:
-        labels: (N, *grid) as predicted, of classes 0 to C - 1.
-        num_labels: classes C.
+        around: what is predicted, of classes 0 to C - 1.
         edge: radius along each axis within which a border is near.
 
     Returns:
         (C,) from 0 to 1, of all images together; 0 for a class that is not predicted.
     """
-    near_border = has_several(bits_around(labels, num_labels, edge))
-    place = labels.add(near_border, alpha=num_labels)
+    num_labels = around.num_labels
+    near_border = has_several(around.within(edge))
+    place = around.labels.add(near_border, alpha=num_labels)
     inside, outer = voxels_per_class(place, 2 * num_labels).view(2, num_labels)
     share = outer / (inside + outer).clamp(min=1)
     return ((share - NOT_THIN) / (THIN - NOT_THIN)).clamp(0, 1)
 
 
 def odds_of_belonging(
-    labels: Tensor,
+    around: LabelsAround,
     scribbles: Tensor,
     strokes: StrokeAppearance,
-    num_labels: int,
     rim: Sequence[int],
     classes: Sequence[int] | None = None,
     image: Tensor | None = None,
@@ -85,10 +84,9 @@ def odds_of_belonging(
     which they have met most, is the probability. Several channels count as independent.
 
     Args:
-        labels: (n, *grid) as predicted.
+        around: what is predicted, n times (*grid), of classes 0 to C - 1.
         scribbles: (N, *grid) classes of the strokes, any other value elsewhere.
         strokes: of the same images.
-        num_labels: classes C.
         rim: radius along each axis of what is counted around a structure.
         classes: K of the classes, in ascending order; None: all.
         image: (n,) of which image each prediction is; None: one of each.
@@ -97,12 +95,13 @@ def odds_of_belonging(
     Returns:
         (n, K, *grid of the box) from ``LEAST_ODDS`` to ``MOST_ODDS``.
     """
-    image = torch.arange(len(scribbles), device=labels.device) if image is None else image
+    num_labels = around.num_labels
+    image = torch.arange(len(scribbles), device=scribbles.device) if image is None else image
     classes = range(num_labels) if classes is None else classes
     counts = strokes.counts[image]
     met = torch.stack([counts[:, :, c] for c in classes], 2)  # a list of them would be copied to the device
-    around = bits_around(labels, num_labels, rim) | bits_of(scribbles[image], num_labels)
-    there = smoothed(_voxels_around(around, strokes.bins.flatten(2), num_labels, classes, image).to(met.dtype))
+    bits = around.within(rim) | bits_of(scribbles, num_labels).index_select(0, image)
+    there = smoothed(_voxels_around(bits, strokes.bins.flatten(2), num_labels, classes, image).to(met.dtype))
     share = met / there.clamp(min=1e-6)
     common = there >= COMMON * there.amax(3, keepdim=True)
     most = torch.where(common, share, 0.0).amax(3, keepdim=True).clamp(min=1e-6)
@@ -158,10 +157,9 @@ class Thin(NamedTuple):
 
 
 def find_thin(
-    labels: Tensor,
+    around: LabelsAround,
     scribbles: Tensor,
     strokes: StrokeAppearance,
-    num_labels: int,
     reach: Reach,
     image: Tensor | None = None,
     box: Sequence[slice] = (),
@@ -169,10 +167,9 @@ def find_thin(
     """What is known of the thin structures of a prediction.
 
     Args:
-        labels: (n, *grid) as predicted.
+        around: what is predicted, n times (*grid), of classes 0 to C - 1.
         scribbles: (N, *grid) classes of the strokes, any other value elsewhere.
         strokes: of the same images.
-        num_labels: classes C.
         reach: how far to look.
         image: (n,) of which image each prediction is; None: one of each.
         box: of the grid, in which the odds are wanted.
@@ -181,16 +178,16 @@ def find_thin(
         Where the values may be looked at, of those alone that may meet a wide one, or None if there is none; else of
         all classes.
     """
-    image = torch.arange(len(scribbles), device=labels.device) if image is None else image
-    thin = thinness(labels, num_labels, reach.edge)
-    classes = list(range(num_labels))
+    image = torch.arange(len(scribbles), device=scribbles.device) if image is None else image
+    thin = thinness(around, reach.edge)
+    classes = list(range(around.num_labels))
     if is_at_hand(thin):
         found = thin.tolist()
         classes = [c for c in classes if found[c] > 0 and min(found[:c] + found[c + 1 :]) < 1]
     if not classes:
         return None
-    with torch.autocast(labels.device.type, enabled=False):
-        odds = odds_of_belonging(labels, scribbles, strokes, num_labels, reach.rim, classes, image, box)
+    with torch.autocast(scribbles.device.type, enabled=False):
+        odds = odds_of_belonging(around, scribbles, strokes, reach.rim, classes, image, box)
         odds = mean_around(odds, reach.around)
     thin, alike = thin.to(strokes.overlap.dtype), strokes.overlap[image]
     shares = torch.stack([thin[c] * (1 - thin) * (1 - alike[:, c]).clamp(min=0) for c in classes], 1)

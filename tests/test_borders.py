@@ -8,7 +8,7 @@ from nnunetv2_pclmix import at_hand, thin_structures, voxels
 from nnunetv2_pclmix.appearance import margins, stroke_appearance
 from nnunetv2_pclmix.borders import Weights, moved_borders
 from nnunetv2_pclmix.label_space import ClassSpace, RegionSpace
-from nnunetv2_pclmix.neighbourhood import bits_around, has_several, unpacked
+from nnunetv2_pclmix.neighbourhood import LabelsAround, any_around, bits_around, has_several, unpacked
 from nnunetv2_pclmix.thin_structures import Reach
 from nnunetv2_pclmix.voxels import Voxels
 from tests import oracles
@@ -158,3 +158,23 @@ def test_several_labels_are_told_from_one(num_labels):
     labels = torch.from_numpy(np.random.default_rng(0).integers(0, num_labels, (2, 9, 4)))
     several = has_several(bits_around(labels, num_labels, (1, 0)))
     assert torch.equal(several, unpacked(bits_around(labels, num_labels, (1, 0)), num_labels).sum(1) > 1)
+
+
+@pytest.mark.parametrize("grid", [(17, 19), (3, 14, 15)])
+@pytest.mark.parametrize("num_labels", [3, 10])
+def test_labels_around_are_the_same_in_whatever_order_they_are_asked_for(grid, num_labels):
+    labels = torch.from_numpy(np.random.default_rng(0).integers(0, num_labels, (2, *grid)))
+    labels = torch.where(labels > 1, 0, labels)  # rare, so that boxes differ
+    labels[0][(1,) * len(grid)] = num_labels - 1
+    radii = [[2] * len(grid), [0, 1, 3][-len(grid) :], [3] * len(grid), [1, 2, 2][-len(grid) :], [40] * len(grid)]
+    for order in (radii, radii[::-1]):
+        around = LabelsAround(labels, num_labels)
+        for radius in [*order, *order]:
+            assert torch.equal(around.within(radius), bits_around(labels, num_labels, radius)), radius
+
+
+@pytest.mark.parametrize("radius", range(12))
+def test_boxes_have_no_gaps_beside_the_faces_of_the_grid(radius):
+    mask = torch.from_numpy(np.random.default_rng(radius).random((40, 1, 11, 14)) < 0.01)
+    pooled = torch.nn.functional.max_pool2d(mask.float(), 2 * radius + 1, 1, radius) > 0
+    assert torch.equal(any_around(mask, [radius, radius]), pooled)

@@ -9,7 +9,7 @@ from nnunetv2_pclmix.appearance import stroke_appearance
 from nnunetv2_pclmix.config import config_from_plans
 from nnunetv2_pclmix.label_space import ClassSpace, RegionSpace
 from nnunetv2_pclmix.memory_queue import MemoryQueue
-from nnunetv2_pclmix.neighbourhood import bits_around, mean_around, unpacked
+from nnunetv2_pclmix.neighbourhood import LabelsAround, bits_around, mean_around, unpacked
 from nnunetv2_pclmix.objective import PCLMixObjective
 from nnunetv2_pclmix.thin_structures import (
     Reach,
@@ -26,7 +26,7 @@ IGNORE = 255
 def _by_odds(evidence, labels, scribbles, strokes, reach):
     """Evidence with the say of thin structures, if there are any."""
     num_labels = evidence.shape[1]
-    thin = find_thin(labels, scribbles, strokes, num_labels, reach)
+    thin = find_thin(LabelsAround(labels, num_labels), scribbles, strokes, reach)
     if thin is None:
         return evidence
     return with_thin_structures(evidence, unpacked(bits_around(labels, num_labels, reach.near), num_labels), thin, 4.0)
@@ -49,7 +49,7 @@ def test_thinness_equals_the_plain_loops(grid, num_labels):
     edge = [1, 2, 1][-len(grid) :]
     bounds = thin_structures.NOT_THIN, thin_structures.THIN
     expected = oracles.thinness(labels.numpy(), num_labels, edge, *bounds)
-    assert thinness(labels, num_labels, edge).numpy() == pytest.approx(expected, abs=1e-5)
+    assert thinness(LabelsAround(labels, num_labels), edge).numpy() == pytest.approx(expected, abs=1e-5)
 
 
 def _expected_odds(images, labels, scribbles, num_labels, rim):
@@ -76,7 +76,7 @@ def test_odds_equal_the_plain_loops(grid, channels, num_labels, share):
     images, labels, scribbles = _sample(grid, num_labels, channels, share)
     rim = [0, 1, 1][-len(grid) :]
     strokes = stroke_appearance(images, scribbles, num_labels, IGNORE)
-    found = odds_of_belonging(labels, scribbles, strokes, num_labels, rim)
+    found = odds_of_belonging(LabelsAround(labels, num_labels), scribbles, strokes, rim)
     expected = _expected_odds(images, labels, scribbles, num_labels, rim)
     assert found.dtype == torch.float64
     assert found.numpy() == pytest.approx(expected, rel=1e-9, abs=1e-9)
@@ -93,15 +93,15 @@ def test_predictions_of_some_images_are_judged_by_their_own_strokes(monkeypatch,
     reach, numbers = Reach(*[[1, 1]] * 4), torch.tensor(image)
     predicted = torch.from_numpy(np.random.default_rng(3).integers(0, 4, (len(image), 12, 13)))
     alone = stroke_appearance(images[numbers], scribbles[numbers], 4, IGNORE)
-    expected = find_thin(predicted, scribbles[numbers], alone, 4, reach)
+    expected = find_thin(LabelsAround(predicted, 4), scribbles[numbers], alone, reach)
     strokes = stroke_appearance(images, scribbles, 4, IGNORE)
-    found = find_thin(predicted, scribbles, strokes, 4, reach, numbers)
+    found = find_thin(LabelsAround(predicted, 4), scribbles, strokes, reach, numbers)
     assert found.classes == expected.classes
     for name in ("shares", "odds"):
         assert getattr(found, name).numpy() == pytest.approx(getattr(expected, name).numpy(), abs=1e-9), name
     assert len(image) == 1 or not torch.allclose(expected.shares[0], expected.shares[1])
     box = slice(2, 9), slice(4, 13)
-    inside = find_thin(predicted, scribbles, strokes, 4, reach, numbers, box).odds
+    inside = find_thin(LabelsAround(predicted, 4), scribbles, strokes, reach, numbers, box).odds
     assert inside.shape == (len(image), len(found.classes), 7, 9)
     whole = found.odds[(..., *box)][..., 1:-1, 1:]
     assert inside[..., 1:-1, 1:].numpy() == pytest.approx(whole.numpy(), abs=1e-9)
@@ -117,7 +117,7 @@ def test_evidence_equals_the_plain_loops(grid):
     reach = Reach([1] * len(grid), [1] * len(grid), [1] * len(grid), [1] * len(grid))
     evidence = torch.from_numpy(np.random.default_rng(1).normal(size=(2, num_labels, *grid)))
     strokes = stroke_appearance(images, scribbles, num_labels, IGNORE)
-    thin = thinness(labels, num_labels, reach.edge)
+    thin = thinness(LabelsAround(labels, num_labels), reach.edge)
     odds = mean_around(torch.from_numpy(_expected_odds(images, labels, scribbles, num_labels, reach.rim)), reach.around)
     expected = oracles.with_thin_structures(
         evidence.numpy(),
@@ -168,7 +168,7 @@ def test_a_ring_too_thick_becomes_thinner():
     image, truth, scribbles, predicted = _ring()
     reach = Reach([2, 2], [1, 1], [3, 3], [2, 2])
     strokes = stroke_appearance(image, scribbles, 3, IGNORE)
-    assert thinness(predicted, 3, reach.edge).tolist() == [0, 1, 0]
+    assert thinness(LabelsAround(predicted, 3), reach.edge).tolist() == [0, 1, 0]
     evidence = 4 * mean_around(strokes.log_density(), reach.around)
     close = torch.nn.functional.one_hot(predicted, 3).movedim(-1, 1).float()
     near = torch.nn.functional.max_pool2d(close, 5, 1, 2) > 0
@@ -188,7 +188,7 @@ def test_a_ring_as_bright_as_what_is_around_it_stays():
         truth[:, None] == 2, image, torch.from_numpy(np.random.default_rng(1).normal(-1, 0.1, (64, 64)))
     )
     strokes = stroke_appearance(image, scribbles, 3, IGNORE)
-    thin = find_thin(truth, scribbles, strokes, 3, Reach([2, 2], [1, 1], [3, 3], [2, 2]))
+    thin = find_thin(LabelsAround(truth, 3), scribbles, strokes, Reach([2, 2], [1, 1], [3, 3], [2, 2]))
     assert thin.classes == [1]
     beside_background, _, beside_disk = thin.shares[0, 0].tolist()
     assert beside_background < 0.2
@@ -213,7 +213,7 @@ def test_evidence_stays_where_there_is_nothing_to_learn(broken):
 
 def test_a_class_that_is_not_predicted_is_not_thin():
     _, _, _, predicted = _ring()
-    assert thinness(torch.where(predicted == 1, 0, predicted), 3, [3, 3]).tolist() == [0, 0, 0]
+    assert thinness(LabelsAround(torch.where(predicted == 1, 0, predicted), 3), [3, 3]).tolist() == [0, 0, 0]
 
 
 def test_extreme_grey_values_are_finite():
@@ -221,7 +221,7 @@ def test_extreme_grey_values_are_finite():
     for value in (0.0, 1e6, torch.nan, torch.inf):
         image[0, 0, 10:40] = value
         strokes = stroke_appearance(image, scribbles, 3, IGNORE)
-        assert odds_of_belonging(predicted, scribbles, strokes, 3, [2, 2]).isfinite().all()
+        assert odds_of_belonging(LabelsAround(predicted, 3), scribbles, strokes, [2, 2]).isfinite().all()
 
 
 @pytest.mark.parametrize("space", [ClassSpace(3, IGNORE), RegionSpace([(1, 2), 2], [1, 2], 3, IGNORE)])
@@ -255,7 +255,7 @@ def test_a_device_that_is_not_waited_for_finds_the_same(monkeypatch, grid):
     found = []
     for looked_at in (True, False):
         monkeypatch.setattr(thin_structures, "is_at_hand", lambda _, answer=looked_at: answer)
-        assert thinness(labels, 4, reach.edge).amax() > 0
+        assert thinness(LabelsAround(labels, 4), reach.edge).amax() > 0
         found.append(_by_odds(strokes.log_density(), labels, scribbles, strokes, reach))
     assert torch.allclose(found[0], found[1], rtol=0, atol=1e-9)
     assert not torch.equal(found[0], strokes.log_density())
