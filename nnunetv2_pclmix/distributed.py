@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 
 
 def gather_for_queue(vectors: Tensor, valid: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -31,3 +33,13 @@ def gather_for_queue(vectors: Tensor, valid: Tensor, size: int) -> tuple[Tensor,
     dist.all_gather(all_vectors, vectors.contiguous())
     dist.all_gather(all_valid, valid.to(torch.uint8))
     return torch.cat(all_vectors), torch.cat(all_valid).bool()
+
+
+def leave_constants_alone(network: DistributedDataParallel) -> None:
+    """Let no rank wait to be told buffers that never change, but for a network with batch normalisation.
+
+    The auxiliary decoder has some, which the planned networks have not. They would be sent in each step, and in the
+    first validation a rank without a case, which does not ask for them, would be waited for.
+    """
+    if not any(isinstance(module, _BatchNorm) for module in network.modules()):
+        network.broadcast_buffers = False

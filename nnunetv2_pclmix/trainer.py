@@ -22,7 +22,6 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch._dynamo import OptimizedModule
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from nnunetv2_pclmix import checkpoint, monitoring
 from nnunetv2_pclmix.config import config_from_plans
@@ -32,7 +31,7 @@ from nnunetv2_pclmix.dataloading.loader import PCLMixDataLoader, mix_of_batch, s
 from nnunetv2_pclmix.dataloading.mix import images_of_a_step
 from nnunetv2_pclmix.dataloading.sampling import SUPERVISION, case_probabilities, supervision_of
 from nnunetv2_pclmix.dataloading.transforms import outside_becomes_ignore
-from nnunetv2_pclmix.distributed import gather_for_queue
+from nnunetv2_pclmix.distributed import gather_for_queue, leave_constants_alone
 from nnunetv2_pclmix.judge import judge_validation
 from nnunetv2_pclmix.label_space import ClassSpace, LabelSpace, RegionSpace
 from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss, PartialRegionCrossEntropyLoss
@@ -124,9 +123,8 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         if self.config.teacher_decay is not None:
             self.teacher = Teacher(self._bare_network(), self.config.teacher_decay)
             self._ask_teacher = torch.compile(self.teacher) if self._do_i_compile() else self.teacher
-        if self.is_ddp and not any(isinstance(module, _BatchNorm) for module in self.network.modules()):
-            # what is left are constants of the auxiliary decoder; a rank without a validation case would be waited for
-            self.network.broadcast_buffers = False
+        if self.is_ddp:
+            leave_constants_alone(self.network)
         self._gradients = self._step_in_two_passes if self._two_passes else self._step_in_one_pass
         if not self.is_ddp:
             if self._do_i_compile():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nnunetv2_pclmix.config import PCLMixConfig
 from nnunetv2_pclmix.dataloading.mix import draw_mix
-from nnunetv2_pclmix.distributed import gather_for_queue
+from nnunetv2_pclmix.distributed import gather_for_queue, leave_constants_alone
 from nnunetv2_pclmix.label_space import ClassSpace
 from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
@@ -84,13 +85,16 @@ def _rank(rank: int, port: int, folder: str, settings: dict, images_per_rank: li
         dist.destroy_process_group()
 
 
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def _two_ranks(
     folder: Path, settings: dict, images_per_rank: list[int], device: torch.device = CPU
 ) -> list[dict[str, torch.Tensor]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(_rank, (port, str(folder), settings, images_per_rank, device), nprocs=2)
+    multiprocessing.spawn(_rank, (_free_port(), str(folder), settings, images_per_rank, device), nprocs=2)
     return [torch.load(folder / f"{rank}.pt", map_location="cpu") for rank in range(2)]
 
 
@@ -113,3 +117,27 @@ def test_two_ranks_equal_one_process_with_all_images_where_the_loss_is_a_mean_ov
 def test_more_images_than_announced_are_refused():
     with pytest.raises(ValueError, match="expected at most 1 images on a rank, got 2"):
         gather_for_queue(torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.bool), 1)
+
+
+def _validate(rank: int, port: int, batch_norm: bool) -> None:
+    torch.set_num_threads(1)
+    address = f"tcp://127.0.0.1:{port}"
+    dist.init_process_group("gloo", address, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    try:
+        network = add_training_parts(_unet(), IGNORE, PCLMixConfig())
+        if batch_norm:
+            network.norm = torch.nn.BatchNorm2d(2)
+        network = DistributedDataParallel(network).eval()
+        assert network.will_sync_module_buffers()
+        leave_constants_alone(network)
+        assert network.will_sync_module_buffers() == batch_norm
+        if rank == 0 and not batch_norm:  # it has the only validation case
+            network(torch.zeros(1, 1, *PATCH))
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_a_rank_without_a_validation_case_is_not_waited_for(batch_norm):
+    multiprocessing.spawn(_validate, (_free_port(), batch_norm), nprocs=2)
