@@ -121,12 +121,14 @@ class PCLMixConfig:
                 raise ValueError(f"pclmix: expected {name} > 0, got {value}")
         if not 0 < self.twin_share < 1:
             raise ValueError(f"pclmix: expected twin_share between 0 and 1, got {self.twin_share}")
-        for name in ("box_fraction", "anywhere_share", "unlabelled_share", "dense_share"):
+        for name in SHARES:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"pclmix: expected {name} in [0, 1], got {value}")
         if self.teacher_decay is not None and not 0 < self.teacher_decay < 1:
             raise ValueError(f"pclmix: expected teacher_decay between 0 and 1, got {self.teacher_decay}")
+        if self.auxiliary_drop_path == 1:
+            raise ValueError("pclmix: expected auxiliary_drop_path below 1, got 1")
         if self.momentum is not None and not 0 <= self.momentum < 1:
             raise ValueError(f"pclmix: expected momentum from 0 to below 1, got {self.momentum}")
         for name, kinds in _kinds().items():
@@ -135,6 +137,17 @@ class PCLMixConfig:
                 raise ValueError(f"pclmix: expected {name} >= 0, got {value}")
 
 
+SHARES = (
+    "box_fraction",
+    "anywhere_share",
+    "unlabelled_share",
+    "dense_share",
+    "auxiliary_drop_path",
+    "mix_consistency_start",
+    "decoder_consistency_start",
+    "contrast_start",
+    "uncertainty_start",
+)
 POSITIVE = (
     "patch_fraction",
     "auxiliary_width_ratio",

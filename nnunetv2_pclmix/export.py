@@ -114,12 +114,14 @@ def _check_target(export: Export, *, overwrite: bool, cure: str) -> None:
         raise UserError(f"{export.target} lies in the training itself; {cure}")
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    if is_training(target):
+    if any(target.glob("fold_*/training_log_*.txt")):
         raise UserError(f"{export.target} is a training, which is never replaced; {cure}")
     if not (target / "plans.json").is_file() or not any(target.glob("fold_*")):
         raise UserError(f"{export.target} exists and is no exported model; {cure}")
     if not overwrite:
         raise UserError(f"{export.target} exists; add --overwrite to replace it, or {cure}")
+    if is_training(target):
+        raise UserError(f"{export.target} is a training, which is never replaced; {cure}")
 
 
 def _write(exports: Sequence[Export], checkpoints: Sequence[str], trainer: str) -> None:

@@ -356,7 +356,7 @@ class PCLMixObjective:
         if self.config.closed_world or self.config.pseudo_label_weight:  # else as published
             known = scribbles != self.space.ignore_label
             labels = either(known, scribbles.to(labels.dtype), labels)
-            weights = None if sure is None else (sure | known).view(torch.uint8).float()  # of bool it takes long
+            weights = None if sure is None else (sure | known).to(torch.uint8).float()  # a third of the time of bool
         if threshold is not None:
             certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= threshold
             weights = certain.float().expand(labels.shape) if weights is None else weights * certain

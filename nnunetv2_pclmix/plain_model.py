@@ -108,12 +108,18 @@ def check_model(folder: Path, folds: Sequence[str], checkpoints: Sequence[str], 
 def is_training(folder: Path) -> bool:
     """Whether a results folder holds a training, also one installed from nnU-Net's zip, and no exported model.
 
-    Raises:
-        UserError: a checkpoint of it cannot be read.
+    A damaged checkpoint is no training's that anybody could continue.
     """
     if any(folder.glob("fold_*/training_log_*.txt")):
         return True
-    return any("optimizer_state" in read_checkpoint(file) for file in folder.glob("fold_*/*.pth"))
+    return any(map(_has_optimiser, folder.glob("fold_*/*.pth")))
+
+
+def _has_optimiser(file: Path) -> bool:
+    try:
+        return "optimizer_state" in read_checkpoint(file)
+    except UserError:
+        return False
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import current_thread, main_thread
 from types import FrameType
 
@@ -35,10 +36,10 @@ def run_command(command: Callable[[], int | None]) -> int:
     """
     try:
         status = command() or EXIT_OK
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:  # whoever read has read enough, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return status if _flushed() else EXIT_CLOSED_PIPE
+    except BrokenPipeError:
+        if _flushed() and _is_read():
+            raise  # another's pipe
         return EXIT_CLOSED_PIPE
     except UserError as error:
         return _fail(str(error))
@@ -52,6 +53,30 @@ def run_command(command: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _flushed() -> bool:
+    """Whether what was printed has gone; not where whoever read has read enough, as head does, which is no mistake."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        with suppress(OSError, ValueError):  # so that Python does not try again at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return False
+        raise UserError(f"what was printed cannot be written ({error.strerror}); free some space") from error
+    return True
+
+
+def _is_read() -> bool:
+    """Whether somebody reads what is printed, or nobody can tell."""
+    try:
+        asked = select.poll()
+        asked.register(sys.stdout.fileno(), select.POLLOUT)
+        return not any(event & select.POLLERR for _, event in asked.poll(0))
+    except (AttributeError, OSError, ValueError):  # no such question on Windows, no stdout, or one without a number
+        return True
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def convert(source: Source, options: Options) -> Conversion:
     _check_source_apart(source, target)
     check_names(source)
     training, held_out = hold_out(source.cases, PatientList.parse(options.test_patients))
-    training = supervise(training, options)
+    training = supervise(training, options, held_out)
     check_pairs(source, training, held_out)
     folds = make_folds(training, options.split, source.folds)
     processes = number_of_processes(options.processes, len(source.cases))
@@ -125,12 +125,13 @@ def convert(source: Source, options: Options) -> Conversion:
     )
 
 
-def supervise(cases: Sequence[Case], options: Options) -> list[Case]:
+def supervise(cases: Sequence[Case], options: Options, held_out: Sequence[Case] = ()) -> list[Case]:
     """Settle what each training case teaches with: what the reader says, unless the user says otherwise.
 
     Args:
         cases: the training cases.
         options: what the user decided.
+        held_out: the cases that are not trained with.
 
     Returns:
         The same cases with their ``supervision``.
@@ -139,8 +140,8 @@ def supervise(cases: Sequence[Case], options: Options) -> list[Case]:
         UserError: if a patient named is not there, is named for both, or has no dense label to train with.
     """
     dense, unlabelled = PatientList.parse(options.dense_patients), PatientList.parse(options.unlabelled_patients)
-    dense.require_known(cases, "--dense-patients")
-    unlabelled.require_known(cases, "--unlabelled-patients")
+    dense.require_known(cases, "--dense-patients", held_out)
+    unlabelled.require_known(cases, "--unlabelled-patients", held_out)
     labelled = {case.patient for case in cases if case.dense is not None}
     settled = []
     for case in cases:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ class PatientList:
             UserError: if a range runs backwards.
         """
         ranges, names = [], []
+        text = unicodedata.normalize("NFC", text)  # as the names of the cases are
         for part in filter(None, (part.strip() for part in text.split(","))):
             match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
             if match is None:
@@ -58,12 +60,13 @@ class PatientList:
         ranges = (f"{first}-{last}" if first != last else str(first) for first, last in self.ranges)
         return ",".join((*ranges, *self.names))
 
-    def require_known(self, cases: Sequence[Case], option: str) -> None:
+    def require_known(self, cases: Sequence[Case], option: str, others: Sequence[Case] = ()) -> None:
         """Make sure that the list means somebody.
 
         Args:
             cases: those it may choose from.
             option: where it was given, for messages.
+            others: those held out, whose numbers may be named, too.
 
         Raises:
             UserError: if a name or a single number is nobody's, or if the whole list fits no case. Ranges may have
@@ -76,7 +79,7 @@ class PatientList:
                     f"'{name}' is no patient or case here ({name_some(known)}) and no number or range like 81-100,5; "
                     f"correct {option}"
                 )
-        numbers = {case.patient_number for case in cases}
+        numbers = {case.patient_number for case in (*cases, *others)}
         nobody = [first for first, last in self.ranges if first == last and first not in numbers]
         if nobody and any(map(self.has, cases)):
             raise UserError(f"there is no patient {name_some(map(str, nobody))} here; correct {option}")

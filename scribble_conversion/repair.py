@@ -61,8 +61,7 @@ def repair_labels(
     """
     notes: list[str] = []
     require_code(unlabelled or 0, "--unlabelled-value")
-    names = _declared_labels(declared.get("labels"), notes)
-    called = ignore_name(names)
+    names, called = _declared_labels(declared.get("labels"), notes)
     ignored = None if called is None else names[called][0]
     classes = {name: value for name, value in names.items() if name != called}
     value = _unlabelled(unlabelled, scribbles, dense, classes, notes)
@@ -96,17 +95,17 @@ def repair_labels(
 
 def unused_value(declared: Mapping[str, Any], values: Collection[int]) -> int:
     """The lowest integer above all that occur in files or that ``dataset.json`` has a name for."""
-    named = _declared_labels(declared.get("labels"), [])
+    named, _ = _declared_labels(declared.get("labels"), [])
     return max(0, *values, *(code for codes in named.values() for code in codes)) + 1
 
 
-def _declared_labels(labels: object, notes: list[str]) -> dict[str, tuple[int, ...]]:
-    """The labels of ``dataset.json`` as far as they can be read."""
+def _declared_labels(labels: object, notes: list[str]) -> tuple[dict[str, tuple[int, ...]], str | None]:
+    """The labels of ``dataset.json`` as far as they can be read, and which of them means unlabelled."""
     if labels is None:
-        return {}
+        return {}, None
     if not isinstance(labels, Mapping):
         notes.append("the labels in dataset.json were no object of names and integers and were made anew")
-        return {}
+        return {}, None
     if labels and all(str(key).isdecimal() and isinstance(value, str) for key, value in labels.items()):
         notes.append("the labels in dataset.json were integers to names, as nnU-Net 1 had them, and were turned round")
         labels = {value: int(key) for key, value in labels.items()}
@@ -123,7 +122,7 @@ def _declared_labels(labels: object, notes: list[str]) -> dict[str, tuple[int, .
             notes.append(f"the label {name} in dataset.json was no integer ({value}) and was dropped")
         else:
             read[str(name)] = integers
-    return read
+    return read, called if called in read else None
 
 
 def _unlabelled(

@@ -294,6 +294,9 @@ def test_only_an_exported_model_is_replaced_and_only_on_request(
     assert "is a training, which is never replaced" in capsys.readouterr().err
     assert "optimizer_state" in torch.load(installed, weights_only=False)
 
+    installed.write_bytes(b"damaged")  # which nobody can continue
+    assert main(["export", *CHOICE, "--overwrite"]) == 0
+
 
 @pytest.mark.parametrize("error", [OSError, RuntimeError])  # torch makes the latter of a full disk
 def test_a_failure_on_the_way_leaves_what_was_there(

@@ -55,6 +55,7 @@ def check_held_out(trained: Mapping[str, str], held_out: Mapping[str, str]) -> I
         trained: cases in ``imagesTr``, to patient.
         held_out: cases in ``imagesTs``, to patient.
     """
+    trained, held_out = ({name: patient.casefold() for name, patient in side.items()} for side in (trained, held_out))
     shared = {*trained.values()} & {*held_out.values()}
     if shared:
         yield Finding(

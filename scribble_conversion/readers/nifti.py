@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,19 +79,23 @@ class Pairs:
     left_out: tuple[str, ...] = ()
 
 
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # which takes a loop of links as it is
+
+
 def image_folder(path: Path, pattern: str = "") -> Folder:
     """The folder of the images; as of the other two, by one spelling, so that a file in two of them is known as one."""
-    return Folder("images", path.resolve(), "--images", "--image-pattern", pattern, _IMAGE_PATTERNS)
+    return Folder("images", _real(path), "--images", "--image-pattern", pattern, _IMAGE_PATTERNS)
 
 
 def scribble_folder(path: Path, pattern: str = "") -> Folder:
     """The folder of the scribbles."""
-    return Folder("scribbles", path.resolve(), "--scribbles", "--scribble-pattern", pattern, _LABEL_PATTERNS)
+    return Folder("scribbles", _real(path), "--scribbles", "--scribble-pattern", pattern, _LABEL_PATTERNS)
 
 
 def dense_folder(path: Path, pattern: str = "") -> Folder:
     """The folder of the dense labels."""
-    return Folder("dense labels", path.resolve(), "--dense", "--dense-pattern", pattern, _LABEL_PATTERNS)
+    return Folder("dense labels", _real(path), "--dense", "--dense-pattern", pattern, _LABEL_PATTERNS)
 
 
 def find_pairs(
@@ -124,7 +129,8 @@ def find_pairs(
         chosen.append((dense, dense_pattern))
     taken = strokes.keys() | references.keys()
     pictures = _matched(image_pattern, images.path, [file for file in image_files if file not in taken])
-    labels = {} if images.pattern else _labels_among(pictures)
+    scribbled = _identifiers(strokes) | _identifiers(references)
+    labels = {} if images.pattern else _labels_among(pictures, scribbled)
     pictures = {file: named for file, named in pictures.items() if file not in labels}
     channels = _order_channels({named.channel for named in pictures.values()}, channel_names)
     notes = [f"{folder.content} were matched as '{pattern.text}'" for folder, pattern in chosen if not folder.pattern]
@@ -142,11 +148,11 @@ def find_pairs(
     )
 
 
-def _labels_among(pictures: Mapping[Path, Named]) -> dict[Path, Named]:
-    """Those that are named like labels of others among them, such as ``c1_gt`` beside ``c1``."""
+def _labels_among(pictures: Mapping[Path, Named], scribbled: Collection[str]) -> dict[Path, Named]:
+    """Those that are named like labels of others among them, ``c1_gt`` beside ``c1``, unless they have labels."""
     cases = {named.identifier for named in pictures.values()}
     of_others = {case + suffix for case in cases for suffix in LABEL_SUFFIXES}
-    return {file: named for file, named in pictures.items() if named.identifier in of_others}
+    return {file: named for file, named in pictures.items() if named.identifier in of_others - set(scribbled)}
 
 
 def _left_out_labels(images: Folder, labels: Collection[Path]) -> Iterator[str]:

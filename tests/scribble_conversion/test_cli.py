@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,6 +20,7 @@ from nnunetv2.utilities.dataset_name_id_conversion import convert_id_to_dataset_
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from scribble_conversion.cli import main
+from scribble_conversion.console import run_command
 from tests.scribble_conversion.conftest import DATASET, Acdc, write_volume
 
 TRAINING = [f"patient{number:03d}_frame{frame:02d}" for number in (21, 22, 41) for frame in (1, 12)]
@@ -254,3 +258,32 @@ def test_a_patient_trained_and_tested_with_is_told(acdc: Acdc, capsys: pytest.Ca
     assert sentence in "".join(capsys.readouterr())
     assert main(["check", "900"]) == 1
     assert sentence in "".join(capsys.readouterr())
+
+
+def test_who_is_held_out_is_no_unknown_number(acdc: Acdc) -> None:
+    number = str(int(TRAINING[0][7:10]))
+    others = ["--dense-patients", f"{number},81", "--test-patients", "81"]
+    assert main(acdc.arguments(*others)) == 0
+
+
+def test_stdout_may_be_closed_or_full(acdc: Acdc) -> None:
+    code = "import sys; from scribble_conversion.cli import main; sys.exit(main(sys.argv[1:]))"
+    line = " ".join(shlex.quote(word) for word in [sys.executable, "-c", code, *acdc.arguments("--overwrite")])
+    closed = subprocess.run(f"{line} >&-", shell=True, capture_output=True, text=True, check=False)
+    assert (closed.returncode, "Traceback" in closed.stderr) == (0, False)
+    if Path("/dev/full").exists():
+        buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        full = subprocess.run(
+            f"{line} > /dev/full", shell=True, capture_output=True, text=True, check=False, env=buffered
+        )
+        assert full.returncode == 1
+        assert full.stderr.splitlines()[-1].startswith("error: what was printed cannot be written")
+
+
+def test_another_closed_pipe_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    with pytest.raises(BrokenPipeError):
+        run_command(broken)

@@ -476,3 +476,21 @@ def test_names_that_mean_something_else_are_refused(
     _fill(workplace, ("a", "b"), (*range(len(names) + 1), 255))
     given = _arguments(workplace, "--unlabelled-value", "255", "--labels", *names)
     assert "background or ignore among the classes" in workplace.refused(capfd, given)
+
+
+@pytest.mark.parametrize("channel", ["", "_0000"])
+def test_an_image_with_a_scribble_is_one_whatever_it_is_called(workplace: Workplace, channel: str) -> None:
+    _fill(workplace, ("a", "a_seg", "b"), image=f"images/{{}}{channel}.nii.gz")
+    assert main(_arguments(workplace)) == 0
+    assert (workplace.raw / "Dataset007_Scribbles" / "labelsTr" / "a_seg.nii.gz").is_file()
+    assert workplace.dataset_json()["numTraining"] == 3
+
+
+def test_accents_may_be_typed_in_two_ways(workplace: Workplace) -> None:
+    _fill(workplace, ("e\u0301", "b", "c", "d"))
+    folds = workplace.root / "folds.json"
+    folds.write_text(json.dumps([{"train": ["b", "c"], "val": ["e\u0301"]}]))
+    assert main(_arguments(workplace, "--test-patients", "d", "--split", str(folds))) == 0
+    assert _splits(workplace)[0]["val"] == ["\u00e9"]
+    assert main(_arguments(workplace, "--test-patients", "e\u0301", "--overwrite")) == 0
+    assert workplace.dataset_json()["numTraining"] == 3

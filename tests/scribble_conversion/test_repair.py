@@ -91,3 +91,8 @@ def test_beside_ignore_a_class_may_be_called_unknown() -> None:
     notes = repair_labels(without, {0, 1, 2}, {0, 1}).notes
     assert any("void was taken for the unlabelled voxels; if it is a class, give it another name" in n for n in notes)
     assert declared_ignore({"labels": {"a": 1}}) is None
+
+
+def test_an_ignore_that_cannot_be_read_makes_no_class_unlabelled() -> None:
+    repaired = repair_labels({"labels": {"unknown": 1, "b": 2, "ignore": [3, 4]}}, {0, 1, 2, 3}, {0, 1, 2})
+    assert repaired.labels == {"background": 0, "unknown": 1, "b": 2}
