@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunetv2_pclmix.plain_model import check_model, is_training, read_json, write_model
+from nnunetv2_pclmix.plain_model import can_be_continued, check_model, read_json, write_model
 from nnunetv2_pclmix.small_plans import resolve_configuration
 from nnunetv2_pclmix.trained_model import (
     FINAL,
@@ -114,14 +114,15 @@ def _check_target(export: Export, *, overwrite: bool, cure: str) -> None:
         raise UserError(f"{export.target} lies in the training itself; {cure}")
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
+    kept = UserError(f"{export.target} is a training, which is never replaced; {cure}")
     if any(target.glob("fold_*/training_log_*.txt")):
-        raise UserError(f"{export.target} is a training, which is never replaced; {cure}")
+        raise kept
     if not (target / "plans.json").is_file() or not any(target.glob("fold_*")):
         raise UserError(f"{export.target} exists and is no exported model; {cure}")
     if not overwrite:
         raise UserError(f"{export.target} exists; add --overwrite to replace it, or {cure}")
-    if is_training(target):
-        raise UserError(f"{export.target} is a training, which is never replaced; {cure}")
+    if can_be_continued(target):  # without a log: installed from nnU-Net's zip
+        raise kept
 
 
 def _write(exports: Sequence[Export], checkpoints: Sequence[str], trainer: str) -> None:

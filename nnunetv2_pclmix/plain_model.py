@@ -105,13 +105,8 @@ def check_model(folder: Path, folds: Sequence[str], checkpoints: Sequence[str], 
                 raise UserError(f"nnU-Net cannot use {name} of fold {fold} with {trainer}: {reason}") from error
 
 
-def is_training(folder: Path) -> bool:
-    """Whether a results folder holds a training, also one installed from nnU-Net's zip, and no exported model.
-
-    A damaged checkpoint is no training's that anybody could continue.
-    """
-    if any(folder.glob("fold_*/training_log_*.txt")):
-        return True
+def can_be_continued(folder: Path) -> bool:
+    """Whether a results folder holds what a training is continued from, and no exported model; not where damaged."""
     return any(map(_has_optimiser, folder.glob("fold_*/*.pth")))
 
 

@@ -178,3 +178,18 @@ def test_boxes_have_no_gaps_beside_the_faces_of_the_grid(radius):
     mask = torch.from_numpy(np.random.default_rng(radius).random((40, 1, 11, 14)) < 0.01)
     pooled = torch.nn.functional.max_pool2d(mask.float(), 2 * radius + 1, 1, radius) > 0
     assert torch.equal(any_around(mask, [radius, radius]), pooled)
+
+
+@pytest.mark.parametrize("most", [0.0, 1.0])
+@pytest.mark.parametrize("space", SPACES)
+def test_what_is_absent_stays_so(monkeypatch, space, most):
+    monkeypatch.setattr(voxels, "MOST_BY_NUMBER", most)
+    logits, scribbles, images = _sample(space, (31, 26))
+    present = torch.tensor([[True, False, True], [False, True, True], [True, True, False]])
+    decoders = [logits, logits.flip(0)]
+    without = [space.only_present(each, present) for each in decoders]
+    strokes, reach, asked = stroke_appearance(images, scribbles, C, IGNORE), Reach(*[[1, 1]] * 4), torch.arange(6)
+    labels, weights = space.labels_of_logits(torch.cat(without)), Weights(4.0, 4.0, 0.0)
+    expected = moved_borders(without, labels, asked, space, scribbles, strokes, weights, reach)
+    found = moved_borders(decoders, labels, asked, space, scribbles, strokes, weights, reach, present)
+    assert torch.equal(found, expected)

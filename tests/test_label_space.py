@@ -58,3 +58,13 @@ def test_evidence_for_regions_is_that_of_labels_nearby():
     assert torch.allclose(changed[:, 0], logits[:, 0] + whole)
     near[:] = False
     assert torch.equal(space.with_evidence(logits, evidence, near), logits)
+
+
+@pytest.mark.parametrize(("space", "channels"), [(CLASSES, 3), (REGIONS, 2)])
+def test_labels_of_what_is_present_are_those_of_its_logits(space, channels):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, channels, 9, 8, generator=generator)
+    present = torch.tensor([[True, True], [True, False], [False, True], [False, False]])
+    labels = space.labels_of_logits(logits, present)
+    assert torch.equal(labels, space.labels_of_logits(space.only_present(logits, present)))
+    assert not torch.equal(labels[1:], space.labels_of_logits(logits)[1:])

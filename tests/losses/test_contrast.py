@@ -151,3 +151,13 @@ def test_class_means_equal_the_plain_loop():
     assert {(n, c) for n, c in np.argwhere(valid.numpy())} == set(expected)
     for (n, c), mean in expected.items():
         assert means[n, c].numpy() == pytest.approx(mean, abs=1e-9)
+
+
+def test_class_means_are_as_precise_under_autocast():
+    embeddings = torch.randn(2, 8, 50, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(100).view(2, 50) % 3
+    expected = class_means(embeddings, labels, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = class_means(embeddings, labels, 3)
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])

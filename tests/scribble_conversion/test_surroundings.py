@@ -16,7 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from scribble_conversion.case import case_errors
 from scribble_conversion.cli import main
+from scribble_conversion.console import UserError
+from scribble_conversion.source import Case
 from tests.scribble_conversion.sound import BUILDERS, Sound, assert_one_sentence, build
 
 REPOSITORY = Path(__file__).parents[2]
@@ -350,3 +353,11 @@ def test_sources_are_not_replaced(made: Callable[[str], Sound], capfd: pytest.Ca
     given = [argument.replace("/source/", "/raw/Dataset009_New/") for argument in sound.arguments]
     moved = Sound(sound.place, tuple(given), sound.image, sound.label)
     assert "belongs to the dataset that would be replaced" in moved.refused(capfd, "--overwrite")
+
+
+def test_a_full_target_is_not_said_to_be_the_source() -> None:
+    case = Case("a", "a", (Path("source.nii.gz"),))
+    full = OSError(28, "No space left on device", "source.nii.gz", None, "target.nii.gz")
+    sentence = r"^target.nii.gz cannot be read or written \(No space left on device\)"
+    with pytest.raises(UserError, match=sentence), case_errors(case):
+        raise full

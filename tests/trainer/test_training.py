@@ -1,6 +1,8 @@
 import json
 import math
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch._dynamo import OptimizedModule
 
+from nnunetv2_pclmix import judge
+from nnunetv2_pclmix import trainer as trainer_module
 from nnunetv2_pclmix.judge import judge_validation
 from nnunetv2_pclmix.terms import TERMS, term_weights
 from nnunetv2_pclmix.trainer import nnUNetTrainerPCLMix
@@ -357,3 +361,25 @@ def test_the_objective_is_compiled_where_nnunet_compiles(make_trainer, monkeypat
     trainer.initialize()
     assert calls == ([trainer.objective] if compiles else [])
     assert isinstance(trainer._ask_teacher, OptimizedModule) is compiles
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), BrokenProcessPool("killed")])
+def test_what_fails_in_the_judging_is_told(tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
+    (tmp_path / "raw" / "Dataset005_X" / "labelsTr_dense").mkdir(parents=True)
+    monkeypatch.setattr(judge, "evaluate_folder", fail)
+    (line,) = judge_validation(tmp_path, "Dataset005_X", {"labels": {"background": 0, "RV": 1}, "file_ending": ".png"})
+    assert line.startswith(f"No dense evaluation: {error}")
+
+
+def test_the_queue_has_room_for_more_patches_than_planned(make_trainer, monkeypatch):
+    trainer, sizes = make_trainer(pclmix={"patch_fraction": 2.0}), []
+    monkeypatch.setattr(trainer_module, "gather_for_queue", lambda vectors, valid, size: sizes.append(size) or [0, 0])
+    trainer._set_batch_size_and_oversample()
+    trainer.is_ddp, trainer.queue = True, SimpleNamespace(enqueue=lambda *_: None)
+    true = torch.tensor(True)
+    trainer._enqueue(SimpleNamespace(queue_vectors=torch.zeros(1), queue_valid=true), true)
+    assert sizes[0] >= trainer.batch_size > trainer.configuration_manager.batch_size
