@@ -150,7 +150,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = config_from_plans({"pclmix": args.pclmix}, {})
     stock = _unet(args.features).to(device).train()
     recompute = device.type == "cuda"  # as the trainer
-    dual = add_training_parts(_unet(args.features), CLASSES, config, recompute=recompute).to(device).train()
+    dual = add_training_parts(_unet(args.features), CLASSES, args.patch_size, config, recompute=recompute)
+    dual.to(device).train()
     teacher = None if config.teacher_decay is None else Teacher(dual, config.teacher_decay)
 
     images, dense, labels = (each.to(device) for each in _hearts(args.images, args.patch_size, rng))

@@ -92,6 +92,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         self._ask_teacher: Ask | None = None  # the same, compiled where nnU-Net compiles
         self._gradients: Callable[[StepInput], StepResult]
         self._restored: dict[str, Any] | None = None
+        self._misfit: RuntimeError | None = None  # why a checkpoint can be judged with, but not continued
         self._step_in_epoch = 0
 
     # ---------------------------------------------------------------------------------------------- building
@@ -158,7 +159,8 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         )
         # a plan made for a card has to fit on it; the CPU has memory and no time
         recompute = self.device.type == "cuda"
-        return add_training_parts(planned, num_output_channels, self.config, recompute=recompute)
+        patch_size = configuration_manager.patch_size
+        return add_training_parts(planned, num_output_channels, patch_size, self.config, recompute=recompute)
 
     def _set_batch_size_and_oversample(self) -> None:
         super()._set_batch_size_and_oversample()
@@ -332,6 +334,12 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         return min(done / (self.num_epochs * self.num_iterations_per_epoch), 1.0)
 
     def on_train_start(self) -> None:
+        if self._misfit is not None:
+            raise RuntimeError(
+                f"the checkpoint in {self.output_folder} holds training parts (auxiliary decoder, projection head, "
+                "queue) of other sizes than the settings ask for; continue with the settings and the version it began "
+                "with, or train anew without --c"
+            ) from self._misfit
         super().on_train_start()
         if self.teacher is not None and not self.teacher.updates:
             self.teacher.follow(self._bare_network())  # which may have got pretrained weights meanwhile
@@ -514,11 +522,14 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         state = checkpoint.load(filename_or_checkpoint)
         if state is None:
             return
-        self._bare_network().load_training_only_state(state["training_only_weights"])
-        self.queue.load_state_dict(state["queue"])
         taught = state.get("teacher")  # earlier ones have none
-        if self.teacher is not None and taught is not None:
-            self.teacher.load_training_state(taught)
+        try:
+            self._bare_network().load_training_only_state(state["training_only_weights"])
+            self.queue.load_state_dict(state["queue"])
+            if self.teacher is not None and taught is not None:
+                self.teacher.load_training_state(taught)
+        except RuntimeError as error:  # --val needs none of these
+            self._misfit = error
         self._restored = {name: state[name] for name in ("rng", "random_state", "loader_rng")}
 
     def _keep_optimiser(self) -> None:

@@ -40,7 +40,7 @@ class Step:
         torch.manual_seed(0)
         config = config_from_plans({"pclmix": {**WHOLE, **settings}}, {})
         self.network = (
-            add_training_parts(_unet(dim=dim), CLASSES, config, recompute=device.type == "cuda")
+            add_training_parts(_unet(dim=dim), CLASSES, GRIDS[dim], config, recompute=device.type == "cuda")
             .to(device, dtype)
             .train()
         )

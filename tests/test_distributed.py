@@ -43,7 +43,7 @@ def _train(
     """A few steps of plain gradient descent; each rank sees its share of the same images."""
     torch.manual_seed(0)
     config = PCLMixConfig(**settings)
-    network = add_training_parts(_unet(), 4, config).to(device).train()
+    network = add_training_parts(_unet(), 4, PATCH, config).to(device).train()
     model = DistributedDataParallel(network) if world > 1 else network
     loss = PartialCrossEntropyLoss(IGNORE)
     queue = MemoryQueue(4, 9, config.embedding_dimension).to(device)
@@ -124,7 +124,7 @@ def _validate(rank: int, port: int, batch_norm: bool) -> None:
     address = f"tcp://127.0.0.1:{port}"
     dist.init_process_group("gloo", address, rank=rank, world_size=2, timeout=timedelta(seconds=60))
     try:
-        network = add_training_parts(_unet(), IGNORE, PCLMixConfig())
+        network = add_training_parts(_unet(), IGNORE, PATCH, PCLMixConfig())
         if batch_norm:
             network.norm = torch.nn.BatchNorm2d(2)
         network = DistributedDataParallel(network).eval()

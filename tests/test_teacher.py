@@ -9,12 +9,12 @@ from nnunetv2_pclmix.network.build import add_training_parts
 from nnunetv2_pclmix.teacher import Teacher
 from nnunetv2_pclmix.terms import TERMS
 from tests.network.test_dual_decoder import _unet
-from tests.step import CLASSES, IGNORE, PATCHES, Step
+from tests.step import CLASSES, GRIDS, IGNORE, PATCHES, Step
 
 
 def _network(seed: int = 0):
     torch.manual_seed(seed)
-    return add_training_parts(_unet(), CLASSES, PCLMixConfig()).train()
+    return add_training_parts(_unet(), CLASSES, GRIDS[2], PCLMixConfig()).train()
 
 
 def _next_weights(network, rng: np.random.Generator) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from torch import nn
 
@@ -12,13 +14,14 @@ from nnunetv2_pclmix.network.swin_decoder import SwinDecoder
 
 
 def add_training_parts(
-    unet: nn.Module, num_classes: int, config: PCLMixConfig, *, recompute: bool = False
+    unet: nn.Module, num_classes: int, patch_size: Sequence[int], config: PCLMixConfig, *, recompute: bool = False
 ) -> DualDecoderUNet:
     """Put the auxiliary decoder and the projection head on a planned network.
 
     Args:
         unet: the network nnU-Net planned (``PlainConvUNet``, ``ResidualEncoderUNet``).
         num_classes: output channels.
+        patch_size: voxels per axis that it is trained on.
         config: hyper-parameters.
         recompute: let the auxiliary decoder compute its blocks again in the backward pass, for less memory.
 
@@ -48,6 +51,7 @@ def add_training_parts(
         strides,
         encoder.conv_op,
         num_classes,
+        patch_size,
         width_ratio=config.auxiliary_width_ratio,
         depth=config.auxiliary_depth,
         window_size=config.auxiliary_window,

@@ -48,9 +48,10 @@ class SwinDecoder(nn.Module):
         strides: stride of each stage relative to the one before, one number per axis.
         conv_op: ``nn.Conv2d`` or ``nn.Conv3d``, as the encoder's.
         num_classes: channels of the output.
+        patch_size: voxels per axis of what it is trained on.
         width_ratio: width of the decoder relative to the encoder.
         depth: Swin blocks per stage.
-        window_size: voxels per axis of an attention window.
+        window_size: voxels per axis of an attention window, where a stage has as many.
         drop_path: probability of skipping a block's residual branch while training.
         output_stride: total stride at which the final expansion begins.
         attention_stride: total stride of the highest stage that has Swin blocks; above it, skips are only added.
@@ -64,6 +65,7 @@ class SwinDecoder(nn.Module):
         strides: Sequence[Sequence[int]],
         conv_op: type[nn.Module],
         num_classes: int,
+        patch_size: Sequence[int],
         *,
         width_ratio: float,
         depth: int = 2,
@@ -75,7 +77,6 @@ class SwinDecoder(nn.Module):
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        dim = len(strides[0])
         transposed_conv = get_matching_convtransp(conv_op=conv_op)
         total = np.cumprod([list(s) for s in strides], axis=0)
         # the shallowest stage the transformer works on: the first whose largest stride reaches output_stride
@@ -87,8 +88,10 @@ class SwinDecoder(nn.Module):
             width = widths[stage]
             if total[stage].max() < attention_stride:
                 return nn.LeakyReLU(inplace=True)  # the planned networks' own, and cheaper than GELU
-            heads, window = width // head_dimension, (window_size,) * dim
-            layer = BasicLayer(width, depth, heads, window, [drop_path] * depth, qkv_bias=True)
+            # MONAI makes a window that a stage is too small for smaller itself, but looks its relative positions up
+            # as if it were a whole one, so that unlike offsets would share a bias
+            window = [min(window_size, -(-size // int(t))) for size, t in zip(patch_size, total[stage], strict=True)]
+            layer = BasicLayer(width, depth, width // head_dimension, window, [drop_path] * depth, qkv_bias=True)
             if recompute:
                 for block in layer.blocks:
                     block.__class__ = _RecomputedBlock  # BasicLayer makes blocks of a fixed class

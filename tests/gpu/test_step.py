@@ -83,7 +83,7 @@ def test_inductor_compiles_the_network_without_graph_breaks_and_agrees_with_eage
     torch._dynamo.reset()
     torch.manual_seed(0)
     config = PCLMixConfig(auxiliary_drop_path=0.0)
-    network = add_training_parts(_unet(dim=dim), CLASSES, config, recompute=True).to(cuda).train()
+    network = add_training_parts(_unet(dim=dim), CLASSES, GRIDS[dim], config, recompute=True).to(cuda).train()
     compiled = torch.compile(network, fullgraph=True, dynamic=False)  # raises at a break
     images = torch.randn(2, 1, *GRIDS[dim], device=cuda)
     gradients = []

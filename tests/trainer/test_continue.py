@@ -71,6 +71,21 @@ def test_a_training_keeps_the_optimiser_it_began_with(make_trainer):
     assert same.initial_lr == same.lr_scheduler.initial_lr == 0.02
 
 
+@pytest.mark.parametrize("setting", [{"auxiliary_window": 3}, {"embedding_dimension": 8}, {"queue_length": 5}])
+def test_training_parts_of_another_size_are_refused_but_for_validation(make_trainer, setting):
+    first = make_trainer(epochs=2, iterations=1)
+    first.initialize()
+    first.current_epoch = 1
+    file = str(Path(first.output_folder) / "checkpoint_latest.pth")
+    first.save_checkpoint(file)
+    again = make_trainer(epochs=2, iterations=1, pclmix=setting, continue_training=True)
+    again.load_checkpoint(file)
+    again.perform_actual_validation()
+    assert (Path(again.output_folder) / "validation" / "summary.json").is_file()
+    with pytest.raises(RuntimeError, match=r"checkpoint in .*fold_0.* other sizes .*train anew without --c"):
+        again.run_training()
+
+
 def test_other_ranks_keep_streams_of_their_own(make_trainer):
     """What was saved are the first one's."""
     trainer = make_trainer()
