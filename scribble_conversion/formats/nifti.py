@@ -29,6 +29,8 @@ from scribble_conversion.formats.volume import (
 
 ENDINGS = {".nii.gz": ".nii.gz", ".nii": ".nii.gz"}
 READER_WRITER = "SimpleITKIO"
+_BEGINNINGS = tuple((348).to_bytes(4, order) for order in ("little", "big"))
+"""Of NIfTI-1 files that are not compressed: the size of their header."""
 _PIECE_BYTES = 3 * 2**18
 """A multiple of every voxel type's size."""
 _MOST_SURPLUS = 2**26
@@ -126,13 +128,20 @@ def _scan(path: Path) -> tuple[int, bool]:
     Returns:
         How many bytes of voxels are missing, and whether all the others are finite.
     """
+    packed = path.name.lower().endswith(".gz")
+    if packed:
+        with path.open("rb") as stream:
+            if stream.read(4) in _BEGINNINGS:
+                raise UserError(f"{path} is not compressed, though its name ends in .gz; rename it to end in .nii")
     image = _load(path)
+    if isinstance(image, nibabel.Nifti2Image):
+        raise UserError(f"{path} is a NIfTI-2 file, which SimpleITK does not read; save it as NIfTI-1")
     dtype = image.get_data_dtype()
     if min(image.shape, default=0) < 1:
         raise ValueError(f"its header declares the size {' x '.join(map(str, image.shape))}")
     missing = math.prod(image.shape) * dtype.itemsize
     finite = True
-    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
+    with gzip.open(path) if packed else path.open("rb") as stream:
         _check_geometry(path, image, stream.read(image.header.sizeof_hdr))
         # The proxy knows where the voxels start; the header's own field is zeroed when nibabel loads it.
         stream.seek(int(getattr(image.dataobj, "offset", 0)))

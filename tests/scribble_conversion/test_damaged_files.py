@@ -139,6 +139,10 @@ def _longdouble(path: Path) -> None:
     _header(("h", 70, 1536), ("h", 72, 128))(path)
 
 
+def _nifti2(path: Path) -> None:
+    nibabel.Nifti2Image.from_image(nibabel.load(path)).to_filename(path)
+
+
 NAN, INF = math.nan, math.inf
 ANY_FILE: dict[str, tuple[Damage, str]] = {
     "of no bytes": (_empty, "damaged or no"),
@@ -154,7 +158,8 @@ NIFTI: dict[str, tuple[Damage, str]] = {
     "gzip of nothing": (_bytes(gzip.compress(b"")), "damaged or no NIfTI file"),
     "of a wrong checksum": (_flip_checksum, "damaged or no NIfTI file"),
     "followed by garbage": (_garbage_behind, "damaged or no NIfTI file"),
-    "not compressed": (_uncompressed, "damaged or no NIfTI file"),
+    "not compressed": (_uncompressed, "is not compressed, though its name ends in .gz; rename it to end in .nii"),
+    "NIfTI-2": (_nifti2, "is a NIfTI-2 file, which SimpleITK does not read; save it as NIfTI-1"),
     "far too long": (_surplus, "goes on long after the voxels"),
     "of one row too few": (_header(("h", 44, 7)), "is truncated, it lacks"),
     "of 27 billion voxels": (_header(*[("h", offset, 30000) for offset in (42, 44, 46)]), "is truncated, it lacks"),
