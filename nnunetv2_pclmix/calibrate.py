@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunetv2_pclmix.folders import dataset_folder
-from nnunetv2_pclmix.plain_model import read_checkpoint, read_json
+from nnunetv2_pclmix.plain_model import read_checkpoint, read_json, read_plans
 from nnunetv2_pclmix.trained_model import FINAL, add_model_arguments, finished_folds, trained_folder
 from scribble_conversion.console import UserError
 from scribble_conversion.naming import patients_by_name
@@ -79,6 +79,11 @@ def _held_out(source: Path, fold: str) -> list[str]:
     if not file.is_file():
         raise UserError(f"{file} does not exist, so nobody can tell which cases were held out; restore the training's")
     splits: Any = read_json(file)
+    if not isinstance(splits, list) or not all(
+        isinstance(split, dict) and all(isinstance(split.get(part), list) for part in ("train", "val"))
+        for split in splits
+    ):
+        raise UserError(f"{file} holds no splits of nnU-Net; restore the training's")
     if int(fold) >= len(splits):
         raise UserError(f"{file} has {len(splits)} folds, none for fold_{fold}; choose folds with -f")
     held_out = sorted(splits[int(fold)]["val"])
@@ -103,6 +108,7 @@ def _calibrate_fold(source: Path, fold: str, checkpoint: str, cases: Sequence[st
 
     folder = source / f"fold_{fold}"
     read_json(source / "dataset.json")  # nnU-Net would end in a traceback
+    read_plans(source / "plans.json")
     content = read_checkpoint(folder / checkpoint)
     bias = _last_bias(content, folder / checkpoint)
     predictor = load_predictor(source, fold, checkpoint, device)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunetv2_pclmix.plain_model import can_be_continued, check_model, read_json, write_model
+from nnunetv2_pclmix.plain_model import can_be_continued, check_model, read_plans, write_model
 from nnunetv2_pclmix.small_plans import resolve_configuration
 from nnunetv2_pclmix.trained_model import (
     FINAL,
@@ -52,11 +52,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Export:
-    """One model to export: from ``source`` to ``target``, ``folds`` being numbers or ``all``."""
+    """One model to export: from ``source`` to ``target``, ``folds`` being numbers or ``all``.
+
+    ``cure`` is what to do where something is in the way.
+    """
 
     source: Path
     target: Path
     folds: list[str]
+    checkpoints: list[str]
+    cure: str = "name another folder with -o"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,26 +72,30 @@ def run(args: argparse.Namespace) -> int:
     _, plans, configuration = name_parts(source)
     name = f"{args.trainer}__{plans}__{configuration}"
     target = (args.output or source.with_name(name)).absolute()
-    exports = [Export(source, target, finished_folds(source, args.folds, args.checkpoints))]
+    if target.is_symlink():
+        target = target.resolve()  # else the link itself would be replaced
+    exports = [Export(source, target, finished_folds(source, args.folds, args.checkpoints), args.checkpoints)]
     for stage in _previous_stages(source, configuration):
         earlier = source.with_name(f"{name_parts(source)[0]}__{plans}__{stage}")
         if not earlier.is_dir():
             print(f"Not exported: {configuration} predicts from {stage}, of which there is no {earlier.name}")
             continue
-        folds = finished_folds(earlier, args.folds, args.checkpoints)
-        exports.append(Export(earlier, target.with_name(f"{args.trainer}__{plans}__{stage}"), folds))
-    first, *earlier_stages = exports
-    _check_target(first, overwrite=args.overwrite, cure="name another folder with -o")
-    for export in earlier_stages:
+        place = target.with_name(f"{args.trainer}__{plans}__{stage}")
+        if place.resolve() == target.resolve():
+            raise UserError(f"{target} is where {stage} goes, from which {configuration} predicts; {exports[0].cure}")
+        checkpoints = _checkpoints_of_earlier(earlier, args.checkpoints)
+        folds = finished_folds(earlier, args.folds, checkpoints)
         cure = "name a folder with another parent with -o, because earlier stages go beside it by their names"
-        _check_target(export, overwrite=args.overwrite, cure=cure)
+        exports.append(Export(earlier, place, folds, checkpoints, cure))
+    for export in exports:
+        _check_target(export, overwrite=args.overwrite)
 
     try:
-        _write(exports, args.checkpoints, args.trainer)
+        _write(exports, args.trainer, overwrite=args.overwrite)
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error}") from error
     for export in exports:
-        print(f"Written: {export.target}, fold {' '.join(export.folds)}, {' '.join(args.checkpoints)}")
+        print(f"Written: {export.target}, fold {' '.join(export.folds)}, {' '.join(export.checkpoints)}")
     options = f"-m {shlex.quote(str(target))} -f {' '.join(exports[0].folds)} -chk {args.checkpoints[0]}"
     print(f"Predict with it: nnUNetv2_predict_from_modelfolder -i IMAGES -o PREDICTIONS {options}")
     return 0
@@ -94,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _previous_stages(source: Path, configuration: str) -> list[str]:
     """The configurations whose predictions a cascade takes as input."""
-    plans = read_json(source / "plans.json")
+    plans = read_plans(source / "plans.json")
     stages: list[str] = []
     following = resolve_configuration(plans, configuration).get("previous_stage")
     while following and following not in stages:
@@ -103,13 +112,19 @@ def _previous_stages(source: Path, configuration: str) -> list[str]:
     return stages
 
 
-def _check_target(export: Export, *, overwrite: bool, cure: str) -> None:
+def _checkpoints_of_earlier(source: Path, wanted: Sequence[str]) -> list[str]:
+    """Those of an earlier stage: the same where it has them, else what its training ends with."""
+    folds = list(source.glob("fold_*"))
+    return list(wanted) if all(any((fold / name).is_file() for fold in folds) for name in wanted) else [FINAL]
+
+
+def _check_target(export: Export, *, overwrite: bool) -> None:
     """See that nothing of the user's is lost.
 
     Raises:
         UserError: something is in the way.
     """
-    target, source = export.target.resolve(), export.source.resolve()
+    target, source, cure = export.target.resolve(), export.source.resolve(), export.cure
     if target == source or source in target.parents:
         raise UserError(f"{export.target} lies in the training itself; {cure}")
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
@@ -125,15 +140,21 @@ def _check_target(export: Export, *, overwrite: bool, cure: str) -> None:
         raise kept
 
 
-def _write(exports: Sequence[Export], checkpoints: Sequence[str], trainer: str) -> None:
-    """Write all models beside where they go, let nnU-Net load them, and only then put them in place."""
+def _write(exports: Sequence[Export], trainer: str, *, overwrite: bool) -> None:
+    """Write all models beside where they go, let nnU-Net load them, and only then put them in place.
+
+    Raises:
+        UserError: nnU-Net cannot use them, or something has come in the way meanwhile.
+    """
     parent = exports[0].target.parent
     parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".export_", dir=parent))
     try:
         for number, export in enumerate(exports):
-            write_model(export.source, work / str(number), export.folds, checkpoints, trainer)
-            check_model(work / str(number), export.folds, checkpoints, trainer)
+            write_model(export.source, work / str(number), export.folds, export.checkpoints, trainer)
+            check_model(work / str(number), export.folds, export.checkpoints, trainer)
+        for export in exports:  # once more: a training may have begun there
+            _check_target(export, overwrite=overwrite)
         for number, export in enumerate(exports):
             _put_in_place(work / str(number), export.target, work / f"replaced_{number}")
     finally:

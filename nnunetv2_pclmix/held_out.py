@@ -46,9 +46,16 @@ def load_predictor(model: Path, fold: str, checkpoint: str, device: torch.device
         fold: a number.
         checkpoint: file name in the fold's folder.
         device: where to predict.
+
+    Raises:
+        UserError: nnU-Net does not find the trainer, or cannot use the checkpoint.
     """
     predictor = nnUNetPredictor(device=device, perform_everything_on_device=device.type == "cuda", allow_tqdm=False)
-    predictor.initialize_from_trained_model_folder(str(model), (fold,), checkpoint)
+    try:
+        predictor.initialize_from_trained_model_folder(str(model), (fold,), checkpoint)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].rstrip(":")
+        raise UserError(f"nnU-Net cannot use {model / f'fold_{fold}' / checkpoint}: {reason}") from error
     return predictor
 
 

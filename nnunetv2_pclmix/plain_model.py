@@ -131,6 +131,19 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is no JSON: {error}") from error
 
 
+def read_plans(path: Path) -> dict[str, Any]:
+    """Read nnU-Net's plans.
+
+    Raises:
+        UserError: they are not there, or no plans.
+    """
+    plans = read_json(path)
+    configurations = plans.get("configurations") if isinstance(plans, dict) else None
+    if not isinstance(configurations, dict) or not all(isinstance(each, dict) for each in configurations.values()):
+        raise UserError(f"{path} holds no plans of nnU-Net; is that the file that you meant?")
+    return plans
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of a training.
 
@@ -149,7 +162,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _write_plans(source: Path, folder: Path) -> None:
-    plans = plain_plans(read_json(source / "plans.json"))
+    plans = plain_plans(read_plans(source / "plans.json"))
     (folder / "plans.json").write_text(json.dumps(plans, indent=4) + "\n", encoding="utf-8")
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from nnunetv2_pclmix.folders import dataset_folder
-from nnunetv2_pclmix.plain_model import read_json
+from nnunetv2_pclmix.plain_model import read_plans
 from scribble_conversion.console import UserError
 
 FEATURES = (8, 16, 32, 64, 128, 128)
@@ -66,32 +67,53 @@ def run(args: argparse.Namespace) -> int:
     if target.exists() and not args.overwrite:
         raise UserError(f"{target} exists; add --overwrite to replace it, or name another copy with --to")
 
-    if Path(new_plans).name != new_plans or new_plans == "..":
-        raise UserError(f"expected a name after --to, got {new_plans}")
-    plans = read_json(source)
+    for option, text in (("--to", new_plans), ("--name", name)):
+        if Path(text).name != text or text == ".." or "__" in text:  # which nnU-Net parts names of folders by
+            raise UserError(f"expected a name without / and __ after {option}, got {text}")
+    plans = read_plans(source)
     if name in plans["configurations"]:
         raise UserError(f"{args.plans} has a configuration {name} already; name the new one otherwise with --name")
+    whole = resolve_configuration(plans, args.configuration)
     small = shrink_configuration(
-        resolve_configuration(plans, args.configuration),
+        whole,
         patch_size=args.patch_size,
         batch_size=args.batch_size,
         features=args.features,
     )
     small["inherits_from"] = args.configuration
     if args.spacing:
-        small.update(respace(resolve_configuration(plans, args.configuration), args.spacing, f"{new_plans}_{name}"))
+        small.update(respace(whole, args.spacing, f"{new_plans}_{name}"))
+    overrides = parse_overrides(args.pclmix)
+    if overrides and isinstance(whole.get("pclmix"), dict):  # which would overrule those of the plans
+        small["pclmix"] = {**whole["pclmix"], **overrides}
     copy = {**plans, "plans_name": new_plans, "configurations": {**plans["configurations"], name: small}}
     _announce(copy, name)
-    if args.pclmix:
-        copy["pclmix"] = {**plans.get("pclmix", {}), **parse_overrides(args.pclmix)}
+    if overrides:
+        copy["pclmix"] = {**plans.get("pclmix", {}), **overrides}
     _check_overrides(copy, name)
-    target.write_text(json.dumps(copy, indent=4) + "\n", encoding="utf-8")
+    _write(copy, target)
 
     print(f"Written: {target}, with the configuration {name}")
     if args.spacing:
         print(f"Preprocess it: nnUNetv2_preprocess -d {dataset} -plans_name {new_plans} -c {name}")
     print(f"Train it: nnUNetv2_train {dataset} {name} 0 -p {new_plans} -tr nnUNetTrainerPCLMix")
     return 0
+
+
+def _write(plans: Mapping[str, Any], target: Path) -> None:
+    """Write plans beside where they go, and put them in place when they are whole.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        partial.write_text(json.dumps(plans, indent=4) + "\n", encoding="utf-8")
+        partial.replace(target)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise UserError(f"{target} cannot be written ({error.strerror})") from error
 
 
 def _announce(plans: dict[str, Any], name: str) -> None:
@@ -166,9 +188,14 @@ def shrink_configuration(
             kwargs[key] = kwargs[key][: len(widths)]
     if isinstance(kwargs.get("n_conv_per_stage_decoder"), list):
         kwargs["n_conv_per_stage_decoder"] = kwargs["n_conv_per_stage_decoder"][: len(widths) - 1]
-    steps = [prod(strides) for strides in zip(*kwargs["strides"], strict=True)]
+    steps = [math.prod(strides) for strides in zip(*kwargs["strides"], strict=True)]
     if any(size < 1 or size % step for size, step in zip(patch, steps, strict=True)):
         raise UserError(f"expected a patch size divisible by {steps} (the network's strides), got {patch}")
+    if patch == steps:
+        raise UserError(
+            f"a patch of {patch} is a single voxel in the last of {len(widths)} stages, which cannot be normalised; "
+            "name a larger patch or fewer features"
+        )
     return {"patch_size": patch, "batch_size": batch_size, "architecture": architecture}
 
 
@@ -181,10 +208,10 @@ def respace(configuration: Mapping[str, Any], spacing: Sequence[float], data_ide
         data_identifier: name of the folder for the data preprocessed with it.
 
     Raises:
-        UserError: the number of axes is another one, or a value is not positive.
+        UserError: the number of axes is another one, or a value is not positive and finite.
     """
     old = configuration["spacing"]
-    if len(spacing) != len(old) or min(spacing) <= 0:
+    if len(spacing) != len(old) or not all(0 < value < math.inf for value in spacing):
         raise UserError(f"expected {len(old)} positive values as spacing, got {list(spacing)}")
     sizes = configuration["median_image_size_in_voxels"]
     return {
@@ -218,6 +245,6 @@ def _check_overrides(plans: Mapping[str, Any], name: str) -> None:
     from nnunetv2_pclmix.config import config_from_plans
 
     try:
-        config_from_plans(plans, plans["configurations"][name])
+        config_from_plans(plans, resolve_configuration(plans, name))
     except (TypeError, ValueError) as error:
         raise UserError(str(error)) from error

@@ -64,8 +64,11 @@ def finished_folds(source: Path, wanted: Sequence[str] | None, checkpoints: Sequ
     """The folds, numbers or ``all``, that have all of the checkpoints; which others there are is printed.
 
     Raises:
-        UserError: a wanted one lacks a checkpoint, or none has all of them.
+        UserError: a checkpoint is named by a path, a wanted fold lacks one, or none has all of them.
     """
+    for name in checkpoints:
+        if Path(name).name != name:
+            raise UserError(f"expected the name of a file in the folders of the folds after -chk, got {name}")
     folders = [path.name.removeprefix("fold_") for path in source.glob("fold_*") if path.is_dir()]
     present = sorted(name for name in folders if name == "all" or name.isdigit())
     missing = {

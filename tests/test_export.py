@@ -198,6 +198,44 @@ def test_a_cascade_brings_its_first_stage(trained: Path, tmp_path: Path, capsys:
     assert "is never replaced; name a folder with another parent with -o" in capsys.readouterr().err
     assert main(["export", "--model-folder", str(second), "-o", str(tmp_path / "elsewhere" / "shared")]) == 0
 
+    first_again = second.with_name("own") / f"nnUNetTrainer__{PLANS}__first"
+    assert main(["export", "--model-folder", str(second), "-o", str(first_again)]) == 1
+    assert "is where first goes, from which second predicts; name another" in capsys.readouterr().err
+    assert not first_again.exists()
+
+    shutil.copyfile(second / "fold_0" / FINAL, second / "fold_0" / "calibrated.pth")  # of the second stage alone
+    elsewhere = tmp_path / "calibrated" / "shared"
+    assert main(["export", "--model-folder", str(second), "-o", str(elsewhere), "-chk", "calibrated.pth"]) == 0
+    assert (elsewhere / "fold_0" / "calibrated.pth").is_file()
+    assert (elsewhere.with_name(f"nnUNetTrainer__{PLANS}__first") / "fold_0" / FINAL).is_file()
+
+
+def test_a_training_that_begins_meanwhile_stays(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = trained.with_name(EXPORTED) / "fold_0" / "training_log_2026.txt"
+    check_model = export.check_model
+
+    def check_while_training(*arguments: object) -> None:
+        check_model(*arguments)
+        log.parent.mkdir(parents=True)
+        log.touch()
+
+    monkeypatch.setattr(export, "check_model", check_while_training)
+    assert main(["export", *CHOICE]) == 1
+    assert "is a training, which is never replaced" in capsys.readouterr().err
+    assert files(log.parents[1]) == {"fold_0/training_log_2026.txt"}
+    assert sorted(path.name for path in trained.parent.iterdir()) == sorted([TRAINED, EXPORTED])
+
+
+def test_a_link_to_another_disk_stays_a_link(trained: Path, tmp_path: Path) -> None:
+    disk, link = tmp_path / "disk" / "model", tmp_path / "link"
+    disk.mkdir(parents=True)
+    link.symlink_to(disk)
+    assert main(["export", *CHOICE, "-o", str(link)]) == 0
+    assert link.is_symlink()
+    assert f"fold_0/{FINAL}" in files(disk)
+
 
 def test_folders_beside_the_folds_are_no_folds(trained: Path) -> None:
     shutil.copytree(trained / "fold_0", trained / "fold_0_old")
@@ -221,6 +259,7 @@ REFUSALS = {
     "folder of another name": (["--model-folder", "{other}"], "TRAINER__PLANS__CONFIGURATION"),
     "missing fold": ([*CHOICE, "-f", "0", "3"], "fold_3 has no checkpoint_final.pth"),
     "missing checkpoint": ([*CHOICE, "-chk", "checkpoint_x.pth"], "no fold of"),
+    "checkpoint by its path": ([*CHOICE, "-chk", f"{{trained}}/fold_0/{FINAL}"], "the name of a file"),
     "trainer of this package": ([*CHOICE, "--trainer", "nnUNetTrainerPCLMix"], "a trainer of nnU-Net's own"),
     "no trainer's name": ([*CHOICE, "--trainer", "../x"], "a trainer of nnU-Net's own"),
     "unknown trainer": ([*CHOICE, "--trainer", "nnUNetTrainerNo"], "Could not find requested nnunet trainer"),
@@ -254,6 +293,7 @@ def test_mistakes_are_told_in_a_sentence_and_leave_nothing(
     [
         (f"fold_0/{FINAL}", b"half", "is no whole checkpoint of nnU-Net"),
         ("plans.json", b"{", "is no JSON"),
+        ("plans.json", b"{}", "holds no plans of nnU-Net"),
         ("plans.json", None, "does not exist; is "),
         ("dataset.json", None, "dataset.json does not exist; is "),
     ],

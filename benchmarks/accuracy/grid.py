@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,11 @@ LABELS = ("scribbles", "dense")
 PRECISIONS = ("float32", "bfloat16")
 
 T = TypeVar("T")
+
+
+def file_stem(table: str) -> str:
+    """What the files of a table of that name are called, without their endings."""
+    return re.sub(r"[^\w.-]+", "_", table)
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,11 @@ class Table:
             raise UserError(f"table '{self.name}': the baseline '{self.baseline}' is none of its rows")
 
     @property
+    def stem(self) -> str:
+        """What its files are called, without their endings."""
+        return file_stem(self.name)
+
+    @property
     def steps(self) -> int:
         """Optimiser steps of every training."""
         return self.epochs * self.iterations
@@ -128,7 +139,10 @@ class Grid:
             if not items:
                 raise UserError(f"the grid '{self.name}' has no {what}; add [[{what}s]]")
         _one_of(f"precision of the grid '{self.name}'", self.precision, PRECISIONS)
-        for table in self.tables:
+        stems = [table.stem for table in self.tables]
+        for table, stem in zip(self.tables, stems, strict=True):
+            if stem == "plan" or stems.count(stem) > 1:
+                raise UserError(f"the files of table '{table.name}' would replace others; name it otherwise")
             for name in table.rows:
                 self.row(name)
 

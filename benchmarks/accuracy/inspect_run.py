@@ -15,6 +15,7 @@ from nnunetv2_pclmix.drawing import COLOURS, Panel, draw_comparison
 from nnunetv2_pclmix.evaluation.case import label_integers
 from nnunetv2_pclmix.evaluation.folder import structures_of
 from nnunetv2_pclmix.evaluation.volume import read_labels
+from scribble_conversion.checking.dataset import names_of
 from scribble_conversion.console import UserError
 
 
@@ -89,6 +90,6 @@ def _draw(
             read_labels(where / f"{case.name}{ending}").labels[case.worst_slice] for where in (references, predictions)
         )
         rows.append([Panel("image", image), Panel("reference", image, truth), Panel("prediction", image, predicted)])
-    names = {label_integers(value)[-1]: name for name, value in structures.items()}
+    names = names_of({name: label_integers(value) for name, value in structures.items()})
     titles = [f"{case.name}, slice {case.worst_slice}" for case in cases]
     return draw_comparison(rows, output.with_suffix(".png"), names, row_titles=titles)

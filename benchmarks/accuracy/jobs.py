@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.accuracy import fingerprint
 from benchmarks.accuracy.dataset import Preprocessed, dense_twin, open_preprocessed, patients_of_fold
 from benchmarks.accuracy.grid import Grid, Row
-from benchmarks.accuracy.store import FAILED, NEW, RunFolder, read_json, write_json
+from benchmarks.accuracy.store import RunFolder, read_json, write_json
 from nnunetv2_pclmix.config import config_from_plans
 from scribble_conversion.console import UserError
 
@@ -178,7 +178,7 @@ def run_folder(output: Path, run: str, any_code: bool = False) -> RunFolder:
         any_code: take a finished run with the same settings that other code made, where this one is not finished.
     """
     folder = RunFolder(output / "runs" / run)
-    if any_code and folder.state() in (NEW, FAILED):
+    if any_code and not folder.result_file.is_file():
         settings = run.split("-")[0]
         others = [RunFolder(path) for path in (output / "runs").glob(f"{settings}-*")]
         finished = [other for other in others if other.result_file.is_file()]

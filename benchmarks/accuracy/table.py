@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy.curves import plot_curves, read_curve
+from benchmarks.accuracy.grid import file_stem
 from benchmarks.accuracy.jobs import read_plan, run_folder
 from benchmarks.accuracy.plot import plot_rows
 from benchmarks.accuracy.store import JUDGED, RunFolder, read_json, write_json
@@ -39,7 +39,7 @@ def write_tables(output: Path, any_code: bool = False) -> list[Path]:
         folders = [run_folder(output, job["run"], any_code) for job in jobs]
         rows, origin = _runs(table["rows"], jobs, folders)
         summaries = summarise(rows, table["baseline"])
-        stem = re.sub(r"[^\w.-]+", "_", table["name"])
+        stem = file_stem(table["name"])
         file = output / f"{stem}.md"
         file.write_text(markdown(plan["grid"], table, summaries, origin), encoding="utf-8")
         write_json(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from tqdm import tqdm
@@ -108,6 +109,8 @@ def _judge_all(jobs: list[Job], num_processes: int) -> Iterator[CaseScores]:
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise UserError("a worker was killed, most likely for want of memory; name fewer with -np") from error
         finally:
             for future in futures:
                 future.cancel()

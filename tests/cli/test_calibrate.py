@@ -136,11 +136,17 @@ def test_mistakes(trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     fails("-f", "0", saying="lacks nobody, which was held out")
     monkeypatch.setattr(calibrate, "_held_out", lambda *_: [])
     fails("-f", "0", saying="holds out 0 cases with labelled voxels, two are needed")
+    fails("-chk", str(trained / "fold_0" / FINAL), saying="expected the name of a file in the folders of the folds")
+    plans = (trained / "plans.json").rename(trained / "hidden.json")
+    fails("-f", "0", saying="plans.json does not exist")
+    plans.rename(trained / "plans.json")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     fails("-device", "cuda", saying="add -device cpu")
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     fails("-device", "mps", saying="add -device cpu")
     content = torch.load(trained / "fold_0" / FINAL, weights_only=False)
+    torch.save({**content, "trainer_name": "nnUNetTrainerNobody"}, trained / "fold_0" / FINAL)
+    fails("-f", "0", saying="nnU-Net cannot use")
     content["network_weights"] = {"last.bias": torch.zeros(4)}
     torch.save(content, trained / "fold_0" / FINAL)
     fails("-f", "0", saying="has no decoder.seg_layers with biases")
@@ -152,6 +158,10 @@ def test_what_the_splits_do_not_say(
     monkeypatch.setattr(calibrate, "_preprocessed", lambda _: tmp_path)
     assert main(COMMAND) == 1
     assert "splits_final.json does not exist, so nobody can tell which cases were held out" in capsys.readouterr().err
+    for other in ({"0": {}}, [1], [{"train": ["a"]}]):
+        (tmp_path / "splits_final.json").write_text(json.dumps(other))
+        assert main(COMMAND) == 1
+        assert "splits_final.json holds no splits of nnU-Net; restore" in capsys.readouterr().err
     splits = [{"train": ["a", "b"], "val": ["b", "c"]}]
     (tmp_path / "splits_final.json").write_text(json.dumps(splits))
     assert main(COMMAND) == 1

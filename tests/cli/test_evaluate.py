@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nnunetv2_pclmix.cli import main
+from nnunetv2_pclmix.evaluation import folder
 from tests.evaluation.files import write_labels
 
 
@@ -46,7 +48,34 @@ def test_missing_predictions_need_consent(dataset: Path, capsys: pytest.CaptureF
     assert main(arguments(dataset, "--allow-missing")) == 0
 
 
-@pytest.mark.parametrize("content", [None, "no json", "[]", '{"labels": {}}'])
+UNFIT = [
+    None,
+    "no json",
+    "[]",
+    '{"labels": {}}',
+    '{"labels": {"0": "background", "1": "RV"}, "file_ending": ".nii.gz"}',
+    '{"labels": {"background": 0, "RV": null}, "file_ending": ".nii.gz"}',
+    '{"labels": {"background": 0, "RV": 1}, "file_ending": 5}',
+]
+
+
+def test_a_relative_folder_has_folders_above(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(dataset / "labelsTr_dense")
+    assert main(["evaluate", "--predictions", "../predictions", "--references", "."]) == 0
+
+
+def _die(*_: object) -> None:
+    os._exit(9)
+
+
+def test_a_killed_worker_is_told(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder, "judge_case", _die)
+        assert main(arguments(dataset, "-np", "2")) == 1
+    assert "a worker was killed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", UNFIT)
 def test_unfit_dataset_json_is_named(dataset: Path, content: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     (dataset / "dataset.json").unlink()
     if content is not None:

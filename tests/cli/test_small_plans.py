@@ -8,6 +8,7 @@ import pytest
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_pclmix.cli import main
+from nnunetv2_pclmix.config import config_from_plans
 
 STAGES = 5
 
@@ -119,7 +120,12 @@ def test_hyper_parameters_are_written(folder: Path) -> None:
         ("-d 127 -p Other", "run nnUNetv2_plan_and_preprocess"),
         ("-d 127 -c 3d", "no configuration 3d"),
         ("-d 127 --to nnUNetPlans", "must not be called nnUNetPlans"),
-        ("-d 127 --to a/b", "expected a name after --to"),
+        ("-d 127 --to a/b", "expected a name without / and __ after --to"),
+        ("-d 127 --to E__F", "expected a name without / and __ after --to"),
+        ("-d 127 --name a/b", "expected a name without / and __ after --name"),
+        ("-d 127 --name 2d__small", "expected a name without / and __ after --name"),
+        ("-d 127 --patch-size 16 16", "is a single voxel in the last of 5 stages"),
+        ("-d 127 --spacing nan 1", "2 positive values"),
         ("-d 127 --name 2d", "has a configuration 2d already"),
         ("-d 127 --name 2d_child", "has a configuration 2d_child already"),
         ("-d 127 --patch-size 100 100", "divisible by [16, 16]"),
@@ -141,6 +147,42 @@ def test_mistakes_are_told_in_one_line(
     assert message in error
     assert error.count("\n") == 1
     assert [path.name for path in folder.iterdir()] == ["nnUNetPlans.json"]
+
+
+def test_settings_of_the_configuration_do_not_overrule_those_asked_for(folder: Path) -> None:
+    plans = planned()
+    plans["configurations"]["2d"]["pclmix"] = {"preset": "published", "box_fraction": 0.3}
+    (folder / "nnUNetPlans.json").write_text(json.dumps(plans))
+    assert main(["small_plans", "-d", "127", "-c", "2d_child", "--pclmix", "preset=default"]) == 0
+    manager = PlansManager(str(folder / "nnUNetPlansSmall.json"))
+    small = manager.get_configuration("2d_child_small").configuration
+    config = config_from_plans(manager.plans, small)
+    assert (config.preset, config.box_fraction) == ("default", 0.3)
+    assert manager.get_configuration("2d").configuration["pclmix"]["preset"] == "published"
+
+
+def test_what_was_there_stays_where_the_disk_is_full(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "nnUNetPlansSmall.json").write_text("{}")
+
+    def full(path: Path, text: str, **_: object) -> None:
+        with path.open("w") as file:
+            file.write(text[:9])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert main(["small_plans", "-d", "127", "--overwrite"]) == 1
+    assert "nnUNetPlansSmall.json cannot be written (No space left on device)" in capsys.readouterr().err
+    assert sorted(path.name for path in folder.iterdir()) == ["nnUNetPlans.json", "nnUNetPlansSmall.json"]
+    assert (folder / "nnUNetPlansSmall.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"configurations": [1]}', '{"configurations": {"2d": 1}}'])
+def test_another_json_file_is_told(folder: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "dataset.json").write_text(content)
+    assert main(["small_plans", "-d", "127", "-p", "dataset"]) == 1
+    assert "dataset.json holds no plans of nnU-Net" in capsys.readouterr().err
 
 
 def test_a_damaged_plan_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
