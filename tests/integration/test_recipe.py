@@ -62,7 +62,7 @@ def test_what_cannot_be_is_said_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
 ) -> None:
     with pytest.raises(SystemExit):
-        main(["--work", str(tmp_path), *arguments])
+        main(["--work", str(tmp_path), "--data", str(tmp_path), *arguments])
     assert expected in capsys.readouterr().err
 
 
