@@ -96,11 +96,6 @@ class Table:
             raise UserError(f"table '{self.name}': the baseline '{self.baseline}' is none of its rows")
 
     @property
-    def stem(self) -> str:
-        """What its files are called, without their endings."""
-        return file_stem(self.name)
-
-    @property
     def steps(self) -> int:
         """Optimiser steps of every training."""
         return self.epochs * self.iterations
@@ -139,7 +134,7 @@ class Grid:
             if not items:
                 raise UserError(f"the grid '{self.name}' has no {what}; add [[{what}s]]")
         _one_of(f"precision of the grid '{self.name}'", self.precision, PRECISIONS)
-        stems = [table.stem for table in self.tables]
+        stems = [file_stem(table.name) for table in self.tables]
         for table, stem in zip(self.tables, stems, strict=True):
             if stem == "plan" or stems.count(stem) > 1:
                 raise UserError(f"the files of table '{table.name}' would replace others; name it otherwise")
