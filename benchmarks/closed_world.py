@@ -17,7 +17,7 @@ import torch
 from scribbled import Labels, add_arguments, open_dataset
 
 from nnunetv2_pclmix.closed_world import vouch
-from nnunetv2_pclmix.dataloading.reach import near_and_outside
+from nnunetv2_pclmix.dataloading.reach import whereabouts
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -58,9 +58,9 @@ def _judge(strokes: Labels, dense: Labels, where: tuple[slice, ...], voxels: Seq
     ``voxels`` holds the strokes of each structure in the image, (n, dim).
     """
     begin, size = [s.start for s in where], [s.stop - s.start for s in where]
-    noted = [near_and_outside(of_structure, begin, size) for of_structure in voxels]
+    noted = [whereabouts(of_structure, begin, size) for of_structure in voxels]
     annotated = bool((strokes != ignore).any())
-    present = np.array([True, *(near or not annotated for near, _ in noted)])
+    present = np.array([True, *(each.near or not annotated for each in noted)])
     truth = dense[where]
     vouched, sure = vouch(
         torch.from_numpy(np.where(present[truth], truth, 0))[None],
@@ -68,7 +68,7 @@ def _judge(strokes: Labels, dense: Labels, where: tuple[slice, ...], voxels: Seq
         ignore,
         ignore,
         torch.tensor([annotated]),
-        torch.tensor([[outside for _, outside in noted]]),
+        torch.tensor([[each.outside for each in noted]]),
     )
     gone, doubt = vouched[0].numpy() == 0, sure[0].numpy() == 0
     return np.array([[(part & (truth == value)).sum() for part in (True, gone, doubt)] for value in range(1, ignore)])

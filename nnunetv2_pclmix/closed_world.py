@@ -32,16 +32,18 @@ class Strokes(NamedTuple):
             far from the patch. All of them where nobody scribbled the image, because then nothing is known.
         outside: (B, C - 1) bool; for each foreground label whether it has strokes in the image outside of the patch.
             None: the patches hold their images whole.
+        lost: (B, C - 1) bool; for each foreground label whether it had strokes in the patch which augmentation took
+            away, by zooming past them or by drawing thin ones on a coarser grid. None: nothing is lost.
     """
 
     annotated: Tensor
     present: Tensor
     outside: Tensor | None = None
+    lost: Tensor | None = None
 
     def to(self, device: torch.device) -> Strokes:
         """The same on a device, without waiting for it."""
-        annotated, present = (known.to(device, non_blocking=True) for known in (self.annotated, self.present))
-        return Strokes(annotated, present, None if self.outside is None else self.outside.to(device, non_blocking=True))
+        return Strokes(*(known if known is None else known.to(device, non_blocking=True) for known in self))
 
 
 def grow_from_seeds(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
@@ -85,11 +87,13 @@ def _grow_stepwise(seeds: Tensor, mask: Tensor, steps: int, watched: bool) -> Te
 def _grow_by_pooling(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
     """The same of planes, (N, C, *grid) bool, for a GPU where nothing is compiled: two kernels a step."""
     pool = F.avg_pool2d if mask.ndim == 4 else F.avg_pool3d  # of sums; the maximum would also make indices
-    within = mask.float()
-    grown = torch.minimum(seeds.float(), within)
+    # a kernel of 3 fits no axis of 1 or 2 voxels
+    room = [n for size in reversed(mask.shape[2:]) for n in (0, max(0, 3 - size))]
+    within = F.pad(mask.float(), room)
+    grown = torch.minimum(F.pad(seeds.float(), room), within)
     for _ in range(steps):
         grown = torch.minimum(pool(grown, 3, 1, 1, divisor_override=1), within)
-    return grown > 0
+    return grown[tuple(map(slice, mask.shape))] > 0
 
 
 def _any_in_cells(bits: Tensor, stride: Sequence[int]) -> Tensor:
@@ -140,12 +144,13 @@ def vouch(
     ignore_label: int,
     annotated: Tensor | None = None,
     outside: Tensor | None = None,
+    lost: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sort out pseudo-labels by whether strokes vouch for them.
 
     Foreground connected to no foreground stroke at all becomes background. Foreground connected to strokes, but not
     to one of its own class, is in doubt. So is foreground that reaches the border of a patch, where its class has
-    strokes outside. An image without any stroke, background strokes included, was not annotated and stays as it is, and
+    strokes outside, and foreground anywhere in it where augmentation took the strokes of its class away. An image without any stroke, background strokes included, was not annotated and stays as it is, and
     so does a patch that is labelled for the most part.
 
     Args:
@@ -156,6 +161,7 @@ def vouch(
         annotated: (N,) bool; whether somebody scribbled the image that each patch is from. None: whether the patch
             holds strokes.
         outside: (N, C - 1) bool; which foreground classes have strokes in the image outside of the patch. None: none.
+        lost: (N, C - 1) bool; which had strokes in the patch that are not in ``scribbles`` any more. None: none.
 
     Returns:
         (K N, *grid) labels, and (K N, *grid) bool, false for voxels in doubt.
@@ -173,10 +179,16 @@ def vouch(
     predictions = len(labels) // len(scribbles)
     seeds = seeds.repeat(predictions, *[1] * labels.ndim)
     unknown = (~annotated).repeat(predictions).view(-1, 1, *[1] * len(grid))
+
+    def of_classes(classes: Tensor) -> Tensor:
+        """(N, C - 1) -> (K N, *coarse grid) bool, where one of these classes is predicted."""
+        bits = packed(F.pad(classes, [1, 0])).repeat(predictions, 1)
+        return (mask & bits.view(*bits.shape, *[1] * len(grid))).ne(0).any(1)
+
     if outside is not None:
-        elsewhere = packed(F.pad(outside, [1, 0])).repeat(predictions, 1)
-        cut = (mask & elsewhere.view(*elsewhere.shape, *[1] * len(grid))).ne(0).any(1)
-        seeds[:, 0] |= cut & _border(mask.shape[2:], labels.device)
+        seeds[:, 0] |= of_classes(outside) & _border(mask.shape[2:], labels.device)
+    if lost is not None:
+        seeds[:, 0] |= of_classes(lost)
     grown = grow_from_seeds(seeds, mask, 2 * max(mask.shape[2:]))
     vouched = _of_cells(torch.where(unknown, 0xFF, grown), stride, grid)  # nothing is concluded of those
     in_question = ~(own[:, 0] & 1).bool()

@@ -36,7 +36,7 @@ class GraphedStep:
         self._failed = False
 
     def __call__(self, step: StepInput) -> StepResult:
-        shapes = [(each.shape, each.dtype) for each in pytree.tree_leaves(step)]
+        shapes = [(each.shape, each.dtype) for each in _tensors(step)]
         if self._failed or shapes != self._shapes:
             self._shapes, self._replay = shapes, None
             return self._run(step)
@@ -68,6 +68,11 @@ class GraphedStep:
         torch.cuda.empty_cache()
 
 
+def _tensors(step: StepInput) -> list[Tensor]:
+    """Of a step, in order; what is not known of its strokes is none."""
+    return [each for each in pytree.tree_leaves(step) if isinstance(each, Tensor)]
+
+
 def _drop_gradients(parameters: Iterable[nn.Parameter]) -> None:
     for parameter in parameters:
         parameter.grad = None
@@ -88,14 +93,14 @@ def capture(run: Run, parameters: Sequence[nn.Parameter], step: StepInput) -> Ru
     Raises:
         RuntimeError: where something in the step cannot be captured, or memory is short.
     """
-    inputs: StepInput = pytree.tree_map(Tensor.clone, step)
+    inputs: StepInput = pytree.tree_map_only(Tensor, Tensor.clone, step)
     # the graph makes gradients of its own
     graph, captured = record(lambda: run(inputs), lambda: _drop_gradients(parameters))
     result = StepResult(*(each.detach() for each in captured))
     gradients = [parameter.grad for parameter in parameters]
 
     def replay(step: StepInput) -> StepResult:
-        for here, given in zip(pytree.tree_leaves(inputs), pytree.tree_leaves(step), strict=True):
+        for here, given in zip(_tensors(inputs), _tensors(step), strict=True):
             here.copy_(given, non_blocking=True)
         graph.replay()
         for parameter, gradient in zip(parameters, gradients, strict=True):

@@ -219,7 +219,7 @@ class PCLMixObjective:
             output.main, output.auxiliary, targets, patches.pseudo_labels, patches.pseudo_weights
         )
         # the twins' embeddings are of no use, but distributed training wants every parameter in every backward pass
-        loss = _weighted(values, OF_TWINS, drawn.twin_weights) + 0.0 * output.embedding.float().mean()
+        loss = _weighted(values, OF_TWINS, drawn.twin_weights) + output.embedding.flatten()[:0].sum()
         return TwinResult(loss, {name: value.detach() for name, value in values.items()})
 
     def whole(self, patches: PatchResult, twins: TwinResult) -> StepResult:
@@ -347,18 +347,20 @@ class PCLMixObjective:
         weights: Tensor | None = None
         islands: Tensor | None = None
         if self.config.closed_world:
-            annotated, outside = (None, None) if strokes is None else (strokes.annotated, strokes.outside)
+            noted = (None,) * 3 if strokes is None else (strokes.annotated, strokes.outside, strokes.lost)
             num_labels, ignore_label = self.space.num_labels, self.space.ignore_label
-            vouched, sure = vouch(labels, scribbles, num_labels, ignore_label, annotated, outside)
+            vouched, sure = vouch(labels, scribbles, num_labels, ignore_label, *noted)
             islands, labels, sure = (_of_decoders(each) for each in (vouched != labels, vouched, sure))
         else:
             labels = _of_decoders(labels)
+        known: Tensor | None = None
         if self.config.closed_world or self.config.pseudo_label_weight:  # else as published
             known = scribbles != self.space.ignore_label
             labels = either(known, scribbles.to(labels.dtype), labels)
             weights = None if sure is None else (sure | known).to(torch.uint8).float()  # a third of the time of bool
         if threshold is not None:
             certain = self.space.uncertainty(self._mean_probabilities(main, auxiliary)) <= threshold
+            certain = certain if known is None else certain | known
             weights = certain.float().expand(labels.shape) if weights is None else weights * certain
         return PseudoLabels(labels, weights, islands)
 

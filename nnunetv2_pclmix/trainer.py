@@ -436,6 +436,8 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             torch.cat([p.float() for p in parts]).cpu().numpy(), np.cumsum(sizes)[:-1]
         )
         broken = [name for name, value in zip(TERMS, terms, strict=True) if not np.isfinite(value)]
+        if not (broken or np.isfinite(loss[0])):
+            broken = ["the sum of all terms"]
         if broken:
             self.print_to_log_file(
                 f"WARNING: {', '.join(broken)} not finite in step {self._step_in_epoch} of epoch "

@@ -30,8 +30,8 @@ def _grow_compiled(seeds, mask, steps):
 GROW = [_grow, _grow_by_pooling, _grow_compiled]  # on the CPU, on a GPU
 
 
-@given(st.integers(0, 10_000), st.sampled_from([(12, 9), (5, 6, 7)]))
-@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([(12, 9), (5, 6, 7), (1, 8, 9), (2, 9, 6), (7, 1, 2), (1, 1)]))
+@settings(max_examples=80, deadline=None)
 def test_growing_finds_the_components_that_hold_a_seed(seed, grid):
     rng = np.random.default_rng(seed)
     mask, seeds = rng.random(grid) < 0.4, rng.random(grid) < 0.05
@@ -145,7 +145,7 @@ def test_images_of_a_batch_do_not_vouch_for_each_other():
     assert (vouched[1] == 0).all()
 
 
-def _vouched_by_components(labels, scribbles, num_classes, annotated, outside):
+def _vouched_by_components(labels, scribbles, num_classes, annotated, outside, lost):
     """One image at a time, by connected components of coarse masks."""
     grid = labels.shape[1:]
     stride = [4 if size >= 32 else 1 for size in grid]
@@ -169,6 +169,8 @@ def _vouched_by_components(labels, scribbles, num_classes, annotated, outside):
         cut = np.zeros_like(border)
         for c in np.flatnonzero(outside[n]) + 1:
             cut |= coarse(labels[n] == c) & border
+        for c in np.flatnonzero(lost[n]) + 1:
+            cut |= coarse(labels[n] == c)
         of_any = connected(coarse(foreground), coarse(strokes) | cut)
         of_own = np.zeros(grid, bool)
         for c in range(1, num_classes):
@@ -189,10 +191,10 @@ def test_many_classes_as_by_components(num_classes):
     )
     annotated = np.array([True, True, False])
     scribbles[2] = IGNORE_MANY
-    outside = rng.random((3, num_classes - 1)) < 0.3
-    known = (torch.from_numpy(each) for each in (annotated, outside))
+    outside, lost = (rng.random((3, num_classes - 1)) < share for share in (0.3, 0.1))
+    known = (torch.from_numpy(each) for each in (annotated, outside, lost))
     vouched, sure = vouch(torch.from_numpy(labels), torch.from_numpy(scribbles), num_classes, IGNORE_MANY, *known)
-    expected = _vouched_by_components(labels, scribbles, num_classes, annotated, outside)
+    expected = _vouched_by_components(labels, scribbles, num_classes, annotated, outside, lost)
     assert np.array_equal(vouched.numpy(), expected[0])
     assert np.array_equal(sure.numpy(), expected[1])
     assert (expected[0] != labels).any()
@@ -240,6 +242,19 @@ def test_a_stroke_of_its_own_in_the_patch_vouches_at_the_border_too():
     assert (weights == 1).all()
 
 
+def test_a_structure_whose_strokes_augmentation_took_away_is_in_doubt():
+    labels = torch.zeros(2, 64, 64, dtype=torch.long)
+    labels[:, 20:40, 20:40], labels[:, 44:52, 50:58] = 1, 3
+    scribbles = torch.full_like(labels, IGNORE)
+    scribbles[:, 50, 5:20] = 0
+    lost = torch.tensor([[True, False, False], [False] * 3])
+    vouched, sure = vouch(labels, scribbles, 4, IGNORE, torch.tensor([True, True]), None, lost)
+    assert (vouched[0] == torch.where(labels[0] == 3, 0, labels[0])).all()
+    assert torch.equal(sure[0], labels[0] != 1)
+    assert (vouched[1] == 0).all()
+    assert sure[1].all()
+
+
 def test_strokes_in_the_patch_decide_as_without_the_note():
     labels, scribbles = _scene()
     alone, noted = vouch(labels, scribbles, 4, IGNORE), vouch(labels, scribbles, 4, IGNORE, torch.tensor([True]))
@@ -249,7 +264,7 @@ def test_strokes_in_the_patch_decide_as_without_the_note():
 def test_several_predictions_for_the_same_strokes():
     labels, scribbles = _scene()
     other = torch.roll(labels, 5, 2)
-    note = (torch.tensor([True]), torch.tensor([[True, False, True]]))
+    note = (torch.tensor([True]), torch.tensor([[True, False, True]]), torch.tensor([[False, True, False]]))
     both = vouch(torch.cat([labels, other]), scribbles, 4, IGNORE, *note)
     alone = [vouch(each, scribbles, 4, IGNORE, *note) for each in (labels, other)]
     for together, apart in zip(both, zip(*alone, strict=True), strict=True):

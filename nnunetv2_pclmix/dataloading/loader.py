@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nnunetv2_pclmix.closed_world import Strokes
 from nnunetv2_pclmix.dataloading.mix import Mix, apply_mix, draw_mix
-from nnunetv2_pclmix.dataloading.reach import near_and_outside
+from nnunetv2_pclmix.dataloading.reach import whereabouts
 
 
 class PCLMixDataLoader(nnUNetDataLoader):
@@ -22,15 +22,15 @@ class PCLMixDataLoader(nnUNetDataLoader):
 
     The mix travels with the batch as ``mix_partners`` (K, 2) and ``mix_boxes`` (K, dim, 2), see ``Mix``; ``annotated``
     (B,) tells which patches come from an image (in 2D: a slice) that somebody scribbled, be it outside the patch,
-    ``present`` (B, structures) which structures have a stroke there, and ``outside`` (B, labels) which ones have
-    strokes outside of the patch, see ``Strokes``.
+    ``present`` (B, structures) which structures have a stroke there, ``outside`` (B, labels) which ones have strokes
+    outside of the patch, and ``lost`` (B, labels) which ones had strokes in it before augmentation, see ``Strokes``.
 
     With an ignore label nnU-Net centres every patch on a labelled voxel, so that the network never sees the rest of an
     image larger than the patch. Of the patches that nnU-Net does not centre on a structure anyway, ``anywhere_share``
     are drawn from anywhere in the image (in 2D: in the slice of a labelled voxel), which is where nnU-Net draws them
     without an ignore label. Not in the paper, whose patches are whole slices.
 
-    In patches too far from the strokes of a structure it counts as absent, see ``near_and_outside``.
+    In patches too far from the strokes of a structure it counts as absent, see ``whereabouts``.
 
     Its random numbers come from a generator that is made on first use, inside the worker that uses it, from numpy's
     global stream, which nnU-Net's workers seed one by one. Workers so differ, and repeat for given seeds. Torch's
@@ -58,6 +58,7 @@ class PCLMixDataLoader(nnUNetDataLoader):
         self._annotated: list[bool] = []
         self._present: list[list[bool]] = []
         self._outside: list[list[bool]] = []
+        self._within: list[list[bool]] = []
         self._rng: np.random.Generator | None = None
 
     @property
@@ -80,13 +81,13 @@ class PCLMixDataLoader(nnUNetDataLoader):
         final = np.asarray(self.final_patch_size)
         begin = np.asarray(lower) + (np.asarray(self.patch_size) - final) // 2
         noted = {
-            key: near_and_outside(self._strokes_of(class_locations, key, lower), begin, final)
-            for key in self._structures
+            key: whereabouts(self._strokes_of(class_locations, key, lower), begin, final) for key in self._structures
         }
         annotated = len(self._strokes_of(class_locations, self.annotated_classes_key, lower)) > 0
         self._annotated.append(annotated)
-        self._present.append([not annotated or near for near, _ in noted.values()])
-        self._outside.append([any(noted[key][1] for key in keys) for keys in self._structures_with_label])
+        self._present.append([not annotated or noted[key].near for key in self._structures])
+        self._outside.append([any(noted[key].outside for key in keys) for keys in self._structures_with_label])
+        self._within.append([noted[key].within for key in self._structures])
         return lower, upper
 
     def _anywhere(self, lower: list[int], upper: list[int], data_shape: np.ndarray) -> tuple[list[int], list[int]]:
@@ -109,7 +110,7 @@ class PCLMixDataLoader(nnUNetDataLoader):
     def generate_train_batch(self) -> dict[str, Any]:
         """A batch with ``data`` (B + K, ...), ``target`` likewise or a list of them, ``keys``, the mix and strokes."""
         rng = self.rng
-        self._annotated, self._present, self._outside = [], [], []
+        self._annotated, self._present, self._outside, self._within = [], [], [], []
         with warnings.catch_warnings():
             # an image without labels is no mistake here
             warnings.filterwarnings("ignore", message="Warning! No annotated pixels in image!")
@@ -129,21 +130,31 @@ class PCLMixDataLoader(nnUNetDataLoader):
         batch["mix_partners"], batch["mix_boxes"] = mix.partners, mix.boxes
         batch["annotated"] = torch.tensor(self._annotated)
         full = batch["target"][0] if isinstance(target, list) else batch["target"]
-        self._look_at(full[: len(self._present)].numpy())
+        lost = self._look_at(full[: len(self._present)].numpy())
         batch["present"] = torch.tensor(self._present)
         batch["outside"] = torch.tensor(self._outside)
+        batch["lost"] = torch.tensor(lost)
         return batch
 
-    def _look_at(self, patches: np.ndarray) -> None:
+    def _look_at(self, patches: np.ndarray) -> list[list[bool]]:
         """Take for present what the patches themselves show, too, and all structures where most of one is labelled.
 
         nnU-Net lists only a sample of the labelled voxels of large structures, which may pass over a whole slice.
+
+        Returns:
+            For each patch and label whether it had strokes in the patch, but augmentation took all of them away.
         """
-        for patch, present in zip(patches, self._present, strict=True):
+        lost = []
+        for patch, present, within in zip(patches, self._present, self._within, strict=True):
             dense = 2 * np.count_nonzero(patch != self.label_manager.ignore_label) > patch.size
+            unseen = {}
             for number, structure in enumerate(self._structures):
                 labels = structure if isinstance(structure, tuple) else (structure,)
-                present[number] = present[number] or dense or any(bool((patch == label).any()) for label in labels)
+                shown = any(bool((patch == label).any()) for label in labels)
+                present[number] = present[number] or dense or shown
+                unseen[structure] = within[number] and not shown
+            lost.append([any(unseen[key] for key in keys) for keys in self._structures_with_label])
+        return lost
 
 
 def structures_of_labels(label_manager: LabelManager) -> list[int | tuple[int, ...]]:
@@ -154,7 +165,7 @@ def structures_of_labels(label_manager: LabelManager) -> list[int | tuple[int, .
 
 def strokes_of_batch(batch: dict[str, Any]) -> Strokes:
     """What is known of the images that a batch is from."""
-    return Strokes(batch["annotated"], batch["present"], batch["outside"])
+    return Strokes(batch["annotated"], batch["present"], batch["outside"], batch["lost"])
 
 
 def mix_of_batch(batch: dict[str, Any]) -> Mix:

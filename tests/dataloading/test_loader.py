@@ -4,7 +4,7 @@ import torch
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
 from nnunetv2_pclmix.dataloading.factory import start_augmenter
-from nnunetv2_pclmix.dataloading.loader import PCLMixDataLoader, mix_of_batch
+from nnunetv2_pclmix.dataloading.loader import PCLMixDataLoader, mix_of_batch, strokes_of_batch
 from nnunetv2_pclmix.dataloading.mix import apply_mix
 from nnunetv2_pclmix.dataloading.transforms import outside_becomes_ignore
 
@@ -110,7 +110,7 @@ def test_patches_from_anywhere(make_loader):
 
 def _noted(loader, locations, corner, volume=VOLUME):
     """What a loader notes of a patch at a corner of a slice, of 400 x 400 voxels by default."""
-    loader._annotated, loader._present, loader._outside = [], [], []
+    loader._annotated, loader._present, loader._outside, loader._within = [], [], [], []
     with pytest.MonkeyPatch.context() as patch:
         box = (list(corner), [c + s for c, s in zip(corner, loader.patch_size, strict=True)])
         patch.setattr(nnUNetDataLoader, "get_bbox", lambda *_, **__: box)
@@ -193,6 +193,32 @@ def test_a_stroke_in_the_patch_counts_though_nnunet_lists_none(make_loader):
     assert loader._present == [[False, True, False]]
 
 
+def test_strokes_that_augmentation_takes_away_are_noted(make_loader):
+    loader = make_loader()
+    margin = (np.subtract(loader.patch_size, loader.final_patch_size) // 2)[1:]
+    here, beside = [0, 1, 5, 5], [0, 1, 5 + 2 * loader.final_patch_size[1], 5]
+    strokes = {1: np.array([here]), 2: np.array([here, beside]), 3: np.array([beside])}
+    locations = {**strokes, loader.annotated_classes_key: np.array([here, beside])}
+    _noted(loader, locations, (1, *-margin))
+    patch = np.full((1, 1, 8, 8), 4)
+    assert loader._look_at(patch) == [[True, True, False]]
+    patch[0, 0, 2, 3] = 2
+    assert loader._look_at(patch) == [[True, False, False]]
+
+
+def test_a_batch_notes_lost_strokes(make_loader, monkeypatch):
+    """With an augmentation that takes all of them away."""
+    loader = make_loader()
+    assert not next(loader)["lost"].any()
+    monkeypatch.setattr(
+        loader, "transforms", lambda **each: {"image": each["image"], "segmentation": each["segmentation"] * 0 + 4}
+    )
+    batch = next(loader)
+    assert batch["lost"].shape == (3, 3)
+    assert batch["lost"].any()
+    assert strokes_of_batch(batch).lost is batch["lost"]
+
+
 def test_a_batch_looks_at_what_its_patches_show(make_loader, monkeypatch):
     """Even where nnU-Net lists nothing but that the slices are scribbled."""
     loader = make_loader()
@@ -209,5 +235,6 @@ def test_nothing_is_concluded_of_dense_patches(make_loader):
     loader._present = [[False, False, True], [False, False, False]]
     sparse, dense = np.full((1, 8, 8), 4), np.zeros((1, 8, 8))
     sparse[0, 0, :3] = 1
+    loader._within = [[False] * 3] * 2
     loader._look_at(np.stack([sparse, dense]))
     assert loader._present == [[True, False, True], [True] * 3]

@@ -1,30 +1,30 @@
 import numpy as np
 import pytest
 
-from nnunetv2_pclmix.dataloading.reach import near_and_outside
+from nnunetv2_pclmix.dataloading.reach import whereabouts
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize(
     ("place", "expected"),
     [
-        (10, (True, False)),  # the patch's first voxel
-        (9, (True, True)),
-        (15, (True, False)),  # its last
-        (16, (True, True)),
-        (18, (True, True)),  # half a patch away
-        (19, (False, True)),
+        (10, (True, False, True)),  # the patch's first voxel
+        (9, (True, True, False)),
+        (15, (True, False, True)),  # its last
+        (16, (True, True, False)),
+        (18, (True, True, False)),  # half a patch away
+        (19, (False, True, False)),
     ],
 )
 def test_a_stroke_within_beside_and_far_from_a_patch(axis, place, expected):
     voxel = np.full((1, 2), 12)
     voxel[0, axis] = place
-    assert near_and_outside(voxel, [10, 10], [6, 6]) == expected
+    assert whereabouts(voxel, [10, 10], [6, 6]) == expected
 
 
 def test_one_stroke_within_and_one_outside():
-    assert near_and_outside(np.array([[12, 12], [12, 40]]), [10, 10], [6, 6]) == (True, True)
+    assert whereabouts(np.array([[12, 12], [12, 40]]), [10, 10], [6, 6]) == (True, True, True)
 
 
 def test_no_stroke_is_neither():
-    assert near_and_outside(np.zeros((0, 2), int), [10, 10], [6, 6]) == (False, False)
+    assert whereabouts(np.zeros((0, 2), int), [10, 10], [6, 6]) == (False, False, False)
