@@ -43,7 +43,12 @@ class Strokes(NamedTuple):
 
     def to(self, device: torch.device) -> Strokes:
         """The same on a device, without waiting for it."""
-        return Strokes(*(known if known is None else known.to(device, non_blocking=True) for known in self))
+
+        def moved(known: Tensor | None) -> Tensor | None:
+            return None if known is None else known.to(device, non_blocking=True)
+
+        annotated, present = (known.to(device, non_blocking=True) for known in (self.annotated, self.present))
+        return Strokes(annotated, present, moved(self.outside), moved(self.lost))
 
 
 def grow_from_seeds(seeds: Tensor, mask: Tensor, steps: int) -> Tensor:
@@ -150,8 +155,9 @@ def vouch(
 
     Foreground connected to no foreground stroke at all becomes background. Foreground connected to strokes, but not
     to one of its own class, is in doubt. So is foreground that reaches the border of a patch, where its class has
-    strokes outside, and foreground anywhere in it where augmentation took the strokes of its class away. An image without any stroke, background strokes included, was not annotated and stays as it is, and
-    so does a patch that is labelled for the most part.
+    strokes outside, and foreground anywhere in it where augmentation took the strokes of its class away. An image
+    without any stroke, background strokes included, was not annotated and stays as it is, and so does a patch that is
+    labelled for the most part.
 
     Args:
         labels: (K N, *grid) class of each voxel as predicted; K predictions for the same images, one after the other.

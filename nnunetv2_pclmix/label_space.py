@@ -277,7 +277,7 @@ class RegionSpace(LabelSpace):
             sides = [side.view(1, -1, *[1] * (evidence.ndim - 2)) for side in (inside, ~inside)]
             of_near = [near & side for side in sides]
             may_change = of_near[0].any(1) & of_near[1].any(1)
-            of_sides = [_mean_density(evidence, labels) for labels in of_near]
+            of_sides = [_mean_evidence(evidence, labels) for labels in of_near]
             changes.append(torch.where(may_change, of_sides[0] - of_sides[1], 0.0))
         return logits + torch.stack(changes, 1)
 
@@ -286,6 +286,6 @@ class RegionSpace(LabelSpace):
         return members if weights is None else members * weights[:, None]
 
 
-def _mean_density(evidence: Tensor, labels: Tensor) -> Tensor:
-    """(N, C, *grid), (N, C, *grid) bool -> (N, *grid) log of the mean density of some labels; NaN of none."""
+def _mean_evidence(evidence: Tensor, labels: Tensor) -> Tensor:
+    """(N, C, *grid), (N, C, *grid) bool -> (N, *grid) log of the mean of exp(evidence) of some labels; NaN of none."""
     return evidence.masked_fill(~labels, float("-inf")).logsumexp(1) - labels.sum(1).log()

@@ -22,6 +22,13 @@ def _input(step: Step, progress: float) -> StepInput:
     return StepInput(step.images, step.targets, drawn, step.strokes)
 
 
+def test_what_is_not_known_of_strokes_is_passed_over(step):
+    given = _input(step, 0.5)
+    less = given._replace(strokes=given.strokes._replace(outside=None, lost=None))
+    graphed = GraphedStep(_result, step.network.parameters(), print)
+    assert torch.equal(graphed(less).loss, _result(given).loss)
+
+
 def _result(step: StepInput) -> StepResult:
     return StepResult(step.images.sum(), *[step.images.mean()] * 5)
 

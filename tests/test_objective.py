@@ -206,6 +206,28 @@ def test_uncertain_pseudo_labels_can_be_left_out():
     assert result.terms[TERMS.index("mix_consistency_main")].item() == pytest.approx(math.log(C), abs=1e-5)
 
 
+def test_strokes_are_certain_wherever_the_prediction_is_not():
+    undecided = DualOutput([torch.zeros(2 * B, C, *GRID)], torch.zeros(2 * B, C, *GRID), torch.randn(2 * B, D, 2, 3))
+    _, targets, _ = _sample()
+    objective, scribbles = _objective("default", mix_consistency_certain_only=True), targets[0][:B, 0]
+    logits = undecided.auxiliary[:B]
+    pseudo = objective.pseudo_labels(logits, logits, scribbles, torch.tensor(0.5), None)
+    known = (scribbles != IGNORE).expand(pseudo.labels.shape)
+    assert torch.equal(pseudo.weights, known.float())
+    assert torch.equal(pseudo.labels[known], scribbles.expand(pseudo.labels.shape)[known])
+
+
+def test_embeddings_of_twins_that_overflow_leave_the_loss_as_it_is():
+    output, targets, mix = _sample()
+    expected = _objective()(output, targets, mix, 0.5, _Coin(0.1)).loss
+    embedding = output.embedding.detach().half()
+    embedding[B:] = float("inf")
+    result = _objective()(output._replace(embedding=embedding.requires_grad_()), targets, mix, 0.5, _Coin(0.1))
+    result.loss.backward()
+    assert result.loss.item() == pytest.approx(expected.item(), abs=1e-2)
+    assert (embedding.grad[B:] == 0).all()
+
+
 def test_counts():
     output, targets, mix = _sample()
     result = _objective()(output, targets, mix, 0.5, _Coin(0.1))

@@ -14,6 +14,7 @@ from torch._dynamo import OptimizedModule
 from nnunetv2_pclmix import judge
 from nnunetv2_pclmix import trainer as trainer_module
 from nnunetv2_pclmix.judge import judge_validation
+from nnunetv2_pclmix.step_data import StepResult
 from nnunetv2_pclmix.terms import TERMS, term_weights
 from nnunetv2_pclmix.trainer import nnUNetTrainerPCLMix
 from tests.evaluation.files import write_labels
@@ -143,6 +144,15 @@ def test_a_step_that_is_not_finite_is_named_and_changes_nothing(make_trainer):
     assert all(weight.isfinite().all() for weight in trainer.teacher.parameters())
     assert not trainer.queue.filled().any()
     assert "supervised_main" in Path(trainer.log_file).read_text().split("not finite in step 0")[0].splitlines()[-1]
+
+
+def test_a_sum_that_overflows_is_reported(make_trainer):
+    trainer = make_trainer()
+    trainer.initialize()
+    none = torch.zeros(1)
+    result = StepResult(torch.tensor(float("inf")), torch.ones(len(TERMS)), none, none, none, none)
+    trainer._to_host(result)
+    assert "the sum of all terms not finite" in Path(trainer.log_file).read_text()
 
 
 def test_a_batch_without_any_scribble_gives_finite_losses_and_weights(make_trainer):
