@@ -117,7 +117,7 @@ class PCLMixConfig:
             _check_kind(name, getattr(self, name), kinds)
         for name in POSITIVE:
             value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
+            if value is not None and not value > 0:
                 raise ValueError(f"pclmix: expected {name} > 0, got {value}")
         if not 0 < self.twin_share < 1:
             raise ValueError(f"pclmix: expected twin_share between 0 and 1, got {self.twin_share}")
@@ -133,10 +133,12 @@ class PCLMixConfig:
             raise ValueError(f"pclmix: expected momentum from 0 to below 1, got {self.momentum}")
         for name, kinds in _kinds().items():
             value = getattr(self, name)
-            if {int, float}.intersection(kinds) and value is not None and not 0 <= value < float("inf"):
-                raise ValueError(f"pclmix: expected {name} >= 0, got {value}")
+            if {int, float}.intersection(kinds) and value is not None and not 0 <= value < LARGEST:
+                wanted = ">= 0" if not value >= 0 else "below 2^63"
+                raise ValueError(f"pclmix: expected {name} {wanted}, got {value:.3g}")
 
 
+LARGEST = 2**63  # what seeds and sizes have to be below
 SHARES = (
     "box_fraction",
     "anywhere_share",
@@ -235,7 +237,7 @@ def config_from_plans(plans: Mapping[str, Any], configuration: Mapping[str, Any]
             raise ValueError(f'pclmix: expected {{"name": value, ...}} in the plans, got {entry!r}')
         overrides.update(entry)
     preset = overrides.get("preset", "default")
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(f"pclmix: expected preset {' or '.join(PRESETS)}, got {preset!r}")
     known = {field.name for field in dataclasses.fields(PCLMixConfig)}
     unknown = sorted(set(overrides) - known)

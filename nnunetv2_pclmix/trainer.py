@@ -168,7 +168,19 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         shares = self.config.patch_fraction, self.config.twin_share
         self.batch_size, self.num_twins = images_of_a_step(self.batch_size, *shares)
         # by the smallest share of a batch, so that all ranks do the same: they gather their Dice in each pass
-        least = self.configuration_manager.batch_size // (dist.get_world_size() if self.is_ddp else 1)
+        ranks = dist.get_world_size() if self.is_ddp else 1
+        least, unshared = divmod(self.configuration_manager.batch_size, ranks)
+        if (
+            unshared
+            and self.configuration_manager.batch_dice
+            and images_of_a_step(least, *shares) != images_of_a_step(least + 1, *shares)
+        ):
+            # nnU-Net gathers the Dice of each image, of as many on every rank
+            raise ValueError(
+                f"the planned batch of {self.configuration_manager.batch_size} gives {ranks} GPUs different numbers of "
+                f"images, which nnU-Net's batch_dice cannot gather; plan a multiple of {ranks}, e.g. with "
+                "nnUNetv2_pclmix small_plans --batch-size, or use another -num_gpus"
+            )
         more = sum(images_of_a_step(least, *shares)) > least
         self._two_passes = more if self.config.two_passes is None else self.config.two_passes
 
@@ -245,6 +257,8 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         if self.config.anywhere_share is not None:
             return self.config.anywhere_share
         plan = self.configuration_manager
+        if "median_image_size_in_voxels" not in plan.configuration:  # written by hand
+            return 0.0
         patch_is_small = np.prod(plan.patch_size) < 0.5 * np.prod(plan.median_image_size_in_voxels)
         return float(patch_is_small and self.config.closed_world)
 
@@ -341,6 +355,12 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
                 "with, or train anew without --c"
             ) from self._misfit
         super().on_train_start()
+        group, asked = self.optimizer.param_groups[0], self.optimizer.defaults
+        if any(group.get(name) != asked.get(name) for name in ("momentum", "weight_decay")):
+            self.print_to_log_file(
+                f"PCLMix: goes on with the optimiser it began with, momentum {group['momentum']}, initial learning "
+                f"rate {self.initial_lr}, weight decay {group['weight_decay']}"
+            )
         if self.teacher is not None and not self.teacher.updates:
             self.teacher.follow(self._bare_network())  # which may have got pretrained weights meanwhile
         if self._restored is not None:
@@ -539,16 +559,16 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         group, asked = self.optimizer.param_groups[0], self.optimizer.defaults
         if group.get("momentum") != asked.get("momentum"):
             self.initial_lr = self.lr_scheduler.initial_lr = group["initial_lr"]
-        if any(group.get(name) != asked.get(name) for name in ("momentum", "weight_decay")):
-            self.print_to_log_file(
-                f"PCLMix: goes on with the optimiser it began with, momentum {group['momentum']}, initial learning "
-                f"rate {self.initial_lr}, weight decay {group['weight_decay']}"
-            )
 
     def _restore_random_streams(self, state: dict[str, Any]) -> None:
         self.rng.bit_generator.state = state["rng"]
-        if self.local_rank != 0:
-            return  # what was saved is the first one's, with which all would draw the same patches
+        if self.local_rank != 0:  # what was saved is the first one's, with which all would draw the same patches
+            if self.config.seed is not None:  # nor those of the beginning again
+                rng = np.random.default_rng([self.config.seed, self.local_rank, self.current_epoch])
+                seed_everything(int(rng.integers(2**63)))
+                for loader, own in zip(self._loaders().values(), rng.spawn(len(self._loaders())), strict=True):
+                    loader.rng.bit_generator.state = own.bit_generator.state
+            return
         for name, loader in self._loaders().items():
             if name in state["loader_rng"]:
                 loader.rng.bit_generator.state = state["loader_rng"][name]

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
 
@@ -34,6 +35,7 @@ def run_command(command: Callable[[], int | None]) -> int:
     Raises:
         PermissionError: one that names no file; no sentence could name a cure, so the traceback has to tell.
     """
+    _open_standard_streams()
     try:
         status = command() or EXIT_OK
         return status if _flushed() else EXIT_CLOSED_PIPE
@@ -53,6 +55,17 @@ def run_command(command: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _open_standard_streams() -> None:
+    """Let what a daemon closed lead nowhere, so that no file of ours is taken for it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115, the process keeps it
 
 
 def _flushed() -> bool:

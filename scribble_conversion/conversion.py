@@ -23,7 +23,7 @@ from scribble_conversion.parallel import number_of_processes, run_all
 from scribble_conversion.patients import PatientList, hold_out
 from scribble_conversion.planes import noted_axis
 from scribble_conversion.source import Case, Source, name_some
-from scribble_conversion.splits import FIVE_FOLD, Fold, make_folds
+from scribble_conversion.splits import FIVE_FOLD, Fold, judged, make_folds
 from scribble_conversion.target import SPLITS_FILE, Target, choose_target, staged_dataset
 
 
@@ -95,7 +95,7 @@ def convert(source: Source, options: Options) -> Conversion:
     target = choose_target(options.dataset_id, options.name, options.overwrite)
     _check_source_apart(source, target)
     check_names(source)
-    training, held_out = hold_out(source.cases, PatientList.parse(options.test_patients))
+    training, held_out = hold_out(source.cases, PatientList.parse(options.test_patients, source.cases))
     training = supervise(training, options, held_out)
     check_pairs(source, training, held_out)
     folds = make_folds(training, options.split, source.folds)
@@ -120,7 +120,7 @@ def convert(source: Source, options: Options) -> Conversion:
         held_out=tuple(held_out),
         folds=tuple(folds),
         voxels=_total(results),
-        findings=tuple(_check(source, training, held_out, results)),
+        findings=(*_check(source, training, held_out, results), *_check_folds(training, folds)),
         was_preprocessed=was_preprocessed,
     )
 
@@ -139,7 +139,10 @@ def supervise(cases: Sequence[Case], options: Options, held_out: Sequence[Case] 
     Raises:
         UserError: if a patient named is not there, is named for both, or has no dense label to train with.
     """
-    dense, unlabelled = PatientList.parse(options.dense_patients), PatientList.parse(options.unlabelled_patients)
+    everybody = [*cases, *held_out]
+    dense, unlabelled = (
+        PatientList.parse(text, everybody) for text in (options.dense_patients, options.unlabelled_patients)
+    )
     dense.require_known(cases, "--dense-patients", held_out)
     unlabelled.require_known(cases, "--unlabelled-patients", held_out)
     labelled = {case.patient for case in cases if case.dense is not None}
@@ -290,6 +293,19 @@ def _check(
         cases,
         frozenset(case.identifier for case in held_out),
     )
+
+
+def _check_folds(training: Sequence[Case], folds: Sequence[Fold]) -> Iterator[Finding]:
+    in_a_fold = {name for fold in folds for name in (*fold.train, *fold.val)}
+    forgotten = tuple(sorted(case.identifier for case in judged(training) if case.identifier not in in_a_fold))
+    if forgotten:
+        yield Finding(
+            "warning",
+            "splits",
+            f"no fold has {name_some(forgotten)}",
+            "add them to the file given with --split, or leave them if they are not to be used",
+            forgotten,
+        )
 
 
 def _total(results: Sequence[CaseResult]) -> tuple[int, ...]:

@@ -165,7 +165,7 @@ def _with_new_files(
     The patients and the split are checked before the long work begins. ``told``: what is done, and from what.
     """
     title, origin = told
-    training, held_out = hold_out(source.cases, PatientList.parse(options.test_patients))
+    training, held_out = hold_out(source.cases, PatientList.parse(options.test_patients, source.cases))
     training = supervise(training, options)
     check_pairs(source, training, held_out, origin)
     make_folds(training, options.split, source.folds)

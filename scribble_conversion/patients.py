@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from scribble_conversion.console import UserError
@@ -24,20 +24,22 @@ class PatientList:
     names: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> PatientList:
+    def parse(cls, text: str, cases: Sequence[Case] = ()) -> PatientList:
         """Read a list of numbers, ranges and names.
 
         Args:
             text: e.g. ``81-100,5,control1``; empty for none. Whatever is no number or range is taken for a name.
+            cases: whose names may look like ranges (``01-003``) or hold commas.
 
         Raises:
             UserError: if a range runs backwards.
         """
         ranges, names = [], []
         text = unicodedata.normalize("NFC", text)  # as the names of the cases are
-        for part in filter(None, (part.strip() for part in text.split(","))):
+        known = {name for case in cases for name in (case.patient, case.identifier)}
+        for part in _parts(text, known):
             match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
-            if match is None:
+            if match is None or (part in known and match[2]):
                 names.append(part)
                 continue
             first = int(match[1])
@@ -85,6 +87,18 @@ class PatientList:
             raise UserError(f"there is no patient {name_some(map(str, nobody))} here; correct {option}")
         if self and not any(map(self.has, cases)):
             raise UserError(f"no case belongs to the patients {self}; give numbers that occur with {option}")
+
+
+def _parts(text: str, known: Collection[str]) -> Iterator[str]:
+    """The parts of a list between its commas, but for those of known names."""
+    pieces = text.split(",")
+    most = 1 + max((name.count(",") for name in known), default=0)
+    while pieces:
+        joined = (",".join(pieces[:count]).strip() for count in range(min(most, len(pieces)), 1, -1))
+        part = next((name for name in joined if name in known), pieces[0].strip())
+        pieces = pieces[part.count(",") + 1 :]
+        if part:
+            yield part
 
 
 def hold_out(cases: Sequence[Case], test: PatientList) -> tuple[list[Case], list[Case]]:

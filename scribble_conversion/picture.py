@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +91,9 @@ def _draw_picture(conversion: Conversion, path: Path, axis: int | None) -> None:
     ]
     figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=8)
     try:
-        figure.savefig(path, dpi=DOTS_PER_INCH)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # drawn as boxes
+            figure.savefig(path, dpi=DOTS_PER_INCH)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"{path} cannot be written ({reason}); the dataset is complete without it") from error

@@ -243,6 +243,8 @@ def _folder(variable: str, needed: bool) -> Path | None:
             raise UserError(
                 f"the folder {value} is not named in UTF-8, which SimpleITK cannot write; correct {variable}"
             )
+        if value.startswith("~"):
+            raise UserError(f"{variable} is {value}, but only a shell knows what ~ is; write the whole path")
         return Path(value)
     if needed:
         raise UserError(f"the environment variable {variable} is not set; set it to nnU-Net's folder of that name")

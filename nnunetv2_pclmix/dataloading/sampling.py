@@ -21,15 +21,21 @@ def supervision_of(dataset_json: Mapping[str, Any]) -> dict[str, str]:
         Case identifier to supervision.
 
     Raises:
-        ValueError: for a kind of supervision that does not exist.
+        ValueError: for a kind of supervision that does not exist, or no such entry.
     """
-    entries = dict(dataset_json.get("scribbles", {}).get("supervision", {}))
+    noted = dataset_json.get("scribbles", {})
+    entries = noted.get("supervision", {}) if isinstance(noted, Mapping) else None
+    if not isinstance(entries, Mapping):
+        raise ValueError(
+            'dataset.json has something else under "scribbles" than {"supervision": {case: kind, ...}, ...}; correct '
+            "it, or make the dataset again with nnUNetv2_convert_scribbles"
+        )
     for case, kind in entries.items():
         if kind not in SUPERVISION:
             raise ValueError(
                 f"dataset.json says scribbles.supervision of {case} is {kind!r}; write {', '.join(SUPERVISION)}"
             )
-    return entries
+    return dict(entries)
 
 
 def case_probabilities(

@@ -75,6 +75,13 @@ def add_parser(formats: Any) -> None:
         metavar="NAME",
         help="with --images: names of the channels; nnU-Net treats one called CT differently (default: image)",
     )
+    parser.add_argument(
+        "--unlabelled-value",
+        type=int,
+        metavar="N",
+        help="with --labels: value of voxels that belong to no class (default: 255 beside classes numbered from 1 on, "
+        "else none; of a dataset, what its dataset.json calls ignore)",
+    )
     add_drawing(parser, "length of the strokes, 1 for full length, 0.25 for a quarter of it (default: 1)", 1.0)
     pen = Pen()
     parser.add_argument(
@@ -128,12 +135,13 @@ def _source(args: argparse.Namespace) -> Source:
     if folders == (args.dataset is not None) or (args.images is None) != (args.labels is None):
         raise UserError("give either --dataset, or both --images and --labels")
     of_other = ("case_pattern",) if folders else ("image_pattern", "label_pattern", "label_names", "channel_names")
-    for name in of_other:
-        if getattr(args, name):
+    for name in (*of_other, *(() if folders else ("unlabelled_value",))):
+        if getattr(args, name) not in (None, "", []):
             option, belongs = f"--{name.replace('_', '-')}", "--dataset" if folders else "--images and --labels"
             cure = "; patients are told by {patient} in --image-pattern" if folders else ""
             raise UserError(f"{option} goes with {belongs}, leave it out{cure}")
     if not folders:
         return find_dense_dataset(args.dataset, args.case_pattern, args.np)
     patterns = (args.image_pattern, args.label_pattern)
-    return find_dense_folders(args.images, args.labels, patterns, args.label_names, args.channel_names, args.np)
+    names = args.label_names, args.channel_names
+    return find_dense_folders(args.images, args.labels, patterns, *names, args.unlabelled_value, args.np)

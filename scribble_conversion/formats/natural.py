@@ -109,6 +109,12 @@ def _check_tiff(path: Path) -> None:
     """Hold what a TIFF file declares against the memory; Pillow does so itself for the other kinds."""
     with tifffile.TiffFile(path) as file:
         for series in file.series[:1]:
+            pages = series.size // max(1, series.keyframe.size)
+            if pages > 1:  # of 3 or 4 scikit-image would make colours
+                raise UserError(
+                    f"{path} has {pages} pages, expected one 2D image; "
+                    "save every page or slice as a file of its own, or the volume as .nii.gz"
+                )
             require_memory(path, series.shape, series.dtype.itemsize if series.dtype is not None else 1)
 
 

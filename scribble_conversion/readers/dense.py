@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from scribble_conversion.codes import USUAL_UNLABELLED
 from scribble_conversion.console import UserError
 from scribble_conversion.readers.nifti import find_pairs, image_folder, scribble_folder
 from scribble_conversion.readers.raw_source import declared_ignore, folder_of_dataset, preprocessed_folder, source_of
@@ -59,6 +60,7 @@ def find_dense_folders(
     patterns: tuple[str, str],
     label_names: Sequence[str],
     channel_names: Sequence[str],
+    unlabelled: int | None,
     processes: int | None,
 ) -> Source:
     """Find the cases of a folder with images and one with dense labels, matched by their names.
@@ -70,6 +72,7 @@ def find_dense_folders(
         label_names: names of the classes besides the background, in the order of their values; empty for
             ``class_1`` and so on.
         channel_names: names of the channels; empty where the files have to tell.
+        unlabelled: value of voxels that belong to no class; None for 255 beside classes that are numbered from 1 on.
         processes: how many processes read the labels; None for nnU-Net's default.
 
     Returns:
@@ -83,7 +86,12 @@ def find_dense_folders(
     pairs = find_pairs(image_folder(images, image_pattern), label_folder, None, channel_names)
     cases = tuple(replace(case, dense=case.scribble, scribble=None) for case in pairs.cases)
     values = _values(cases, processes)
-    repaired = _labels({"labels": _declared(label_names, values)}, values)
+    notes = []
+    classes = values - {0, USUAL_UNLABELLED}
+    if unlabelled is None and USUAL_UNLABELLED in values and classes and max(classes) == len(classes):
+        unlabelled = USUAL_UNLABELLED
+        notes.append(f"{unlabelled} was taken for unlabelled; name another value with --unlabelled-value if not")
+    repaired = _labels({"labels": _declared(label_names, values - {unlabelled})}, values, unlabelled)
     told = () if all(channel.isdecimal() or not channel for channel in pairs.channels) else pairs.channels
     return Source(
         format=FORMAT,
@@ -94,7 +102,7 @@ def find_dense_folders(
         dense_codes=repaired.dense,
         file_ending=pairs.file_ending,
         notes=(
-            *(f"note: {note}" for note in (*pairs.notes, *repaired.notes)),
+            *(f"note: {note}" for note in (*pairs.notes, *notes, *repaired.notes)),
             *pairs.left_out,
         ),
         scribble_option="--labels",
@@ -106,11 +114,11 @@ def _values(cases: Sequence[Case], processes: int | None) -> set[int]:
     return integer_values(scan_labels([case.dense for case in cases if case.dense is not None], processes))
 
 
-def _labels(declared: Mapping[str, Any], values: Collection[int]) -> RepairedLabels:
+def _labels(declared: Mapping[str, Any], values: Collection[int], unlabelled: int | None = None) -> RepairedLabels:
     """Consecutive labels; a value that is declared as ignored stays so, otherwise none means unlabelled."""
-    if not any(value > 0 for value in values):
+    if not any(value > 0 and value != unlabelled for value in values):
         raise UserError("the labels hold nothing but background, so there is nothing to scribble; give dense labels")
-    ignored = declared_ignore(declared)
+    ignored = declared_ignore(declared) if unlabelled is None else unlabelled
     return repair_labels(declared, values, values, unused_value(declared, values) if ignored is None else ignored)
 
 

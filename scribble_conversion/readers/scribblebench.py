@@ -70,7 +70,8 @@ def find_raw_dataset(
         What was found.
 
     Raises:
-        UserError: if a folder is missing or empty, or a name is not as nnU-Net wants it and cannot be guessed either.
+        UserError: if a folder is missing or empty, ``dataset.json`` lists other files, or a name is not as nnU-Net
+            wants it and cannot be guessed either.
     """
     require_folder(data, option)
     for name in ("imagesTr", "labelsTr"):
@@ -78,6 +79,11 @@ def find_raw_dataset(
             raise UserError(f"{data} has no folder {name}; give the folder of an nnU-Net raw dataset with {option}")
     notes: list[str] = []
     declared = _read_dataset_json(data / "dataset.json", notes)
+    if isinstance(declared.get("dataset"), dict):
+        raise UserError(
+            f"{data / 'dataset.json'} lists the files of its cases under 'dataset', but only imagesTr and labelsTr are "
+            "read here; put these files there and remove that entry"
+        )
     training, held_out = (_images(data / name, notes) for name in ("imagesTr", "imagesTs"))
     scribbles = _labels(data / "labelsTr", training, notes)
     dense = _labels(data / "labelsTr_dense", training, notes)

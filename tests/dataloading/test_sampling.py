@@ -41,3 +41,9 @@ def test_unknown_supervision_is_refused():
     with pytest.raises(ValueError, match="of a is 'some'"):
         supervision_of({"scribbles": {"supervision": {"a": "some"}}})
     assert supervision_of({}) == {}
+
+
+@pytest.mark.parametrize("noted", [None, [], {"supervision": None}, {"supervision": ["a"]}])
+def test_notes_of_another_form_are_named(noted):
+    with pytest.raises(ValueError, match=r"has something else under \"scribbles\" than"):
+        supervision_of({"scribbles": noted})

@@ -247,6 +247,11 @@ def archive_with_a_bomb(acdc: Acdc, monkeypatch: pytest.MonkeyPatch) -> list[str
     return _archive(acdc, "acdc_scribbles/bomb.nii.gz", b"0" * (2**16 + 1))
 
 
+@bad("only a shell knows what ~ is; write the whole path")
+def a_folder_that_a_shell_would_know(acdc: Acdc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("nnUNet_raw", "~/nnUNet_raw")
+
+
 @bad("nnUNet_raw is not set")
 def raw_unset(acdc: Acdc, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("nnUNet_raw")

@@ -266,11 +266,28 @@ def test_who_is_held_out_is_no_unknown_number(acdc: Acdc) -> None:
     assert main(acdc.arguments(*others)) == 0
 
 
+def test_cases_that_a_split_forgets_are_told(acdc: Acdc, capsys: pytest.CaptureFixture[str]) -> None:
+    file = acdc.root / "split.json"
+    patients = sorted({case.split("_")[0] for case in (*TRAINING, *HELD_OUT)})
+    file.write_text(json.dumps([{"train": patients[:1], "val": patients[1:2]}]))
+    assert main(acdc.arguments("--split", str(file))) == 0
+    told = capsys.readouterr()
+    assert "warning: no fold has patient041_frame01, patient041_frame12, patient081" in told.out + told.err
+    file.write_text(json.dumps([{"train": patients[1:], "val": patients[:1]}]))
+    assert main(acdc.arguments("--split", str(file), "--overwrite")) == 0
+    told = capsys.readouterr()
+    assert "no fold has" not in told.out + told.err
+
+
 def test_stdout_may_be_closed_or_full(acdc: Acdc) -> None:
     code = "import sys; from scribble_conversion.cli import main; sys.exit(main(sys.argv[1:]))"
     line = " ".join(shlex.quote(word) for word in [sys.executable, "-c", code, *acdc.arguments("--overwrite")])
     closed = subprocess.run(f"{line} >&-", shell=True, capture_output=True, text=True, check=False)
     assert (closed.returncode, "Traceback" in closed.stderr) == (0, False)
+    for streams in ("2>&-", "0<&- 1>&- 2>&-"):
+        silent = subprocess.run(f"{line} {streams}", shell=True, capture_output=True, text=True, check=False)
+        assert silent.returncode == 0
+        assert len(_names(acdc.dataset / "labelsTr")) == len(TRAINING) + len(HELD_OUT)
     if Path("/dev/full").exists():
         buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         full = subprocess.run(

@@ -356,7 +356,11 @@ PNG_LABELS: dict[str, tuple[Damage, str]] = {
 TIFF: dict[str, tuple[Damage, str]] = {
     **ANY_FILE,
     "of 2 to the power of 40 pixels": (_huge_tiff, ""),
-    "of several pages": (lambda path: tifffile.imwrite(path, np.zeros((9, 6, 7), np.uint8)), "shape (9, 6, 7)"),
+    "of several pages": (lambda path: tifffile.imwrite(path, np.zeros((9, 6, 7), np.uint8)), "has 9 pages"),
+    "of three pages": (
+        lambda path: tifffile.imwrite(path, np.zeros((3, 6, 7), np.uint8), photometric="minisblack"),
+        "has 3 pages",
+    ),
     "with a NaN": (lambda path: tifffile.imwrite(path, FLAT + np.float32(NAN)), "holds NaN"),
     "with a value that 32-bit floats lack": (lambda path: tifffile.imwrite(path, FLAT + 1e300), "holds NaN"),
 }

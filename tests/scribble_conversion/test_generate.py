@@ -184,6 +184,33 @@ def test_what_is_ignored_in_the_dense_labels_stays_so(raw: Path, tmp_path: Path)
     assert (scribbles[:, :, :25] != 4).any()
 
 
+@pytest.mark.parametrize(
+    ("codes", "more", "void"),
+    [((0, 1, 2, 255), (), True), ((0, 1, 2, 7), ("--unlabelled-value", "7"), True), ((0, 64, 128, 255), (), False)],
+)
+def test_a_value_of_no_class(
+    raw: Path, tmp_path: Path, codes: tuple[int, ...], more: tuple[str, ...], void: bool, capsys
+) -> None:
+    images, labels = write_folders(tmp_path / "given", codes=codes)
+    assert _generate("--images", images, "--labels", labels, *more) == 0
+    assert ("255 was taken for unlabelled" in capsys.readouterr().out) == (void and not more)
+    declared = json.loads((raw / NAME / "dataset.json").read_text())["labels"]
+    assert declared == {"background": 0, **{f"class_{n}": n for n in range(1, 3 if void else 4)}, "ignore": 4 - void}
+    for number, case in enumerate(CASES):
+        scribbles, dense = read(raw / NAME / "labelsTr" / f"{case}.nii.gz"), dense_volume(number)
+        assert (scribbles[dense == 3] == 3).any()  # ignore, or the class
+        if void:
+            assert (scribbles[dense == 3] == 3).all()
+
+
+def test_names_of_other_scripts_in_a_picture(raw: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    given = write_raw_dataset(tmp_path / "given")
+    for folder, end in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz")):
+        (given / folder / f"one_01{end}").rename(given / folder / f"日本{end}")
+    assert _generate("--dataset", given, "--picture", tmp_path / "picture.png") == 0
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
 def test_a_picture_of_volumes(raw: Path, tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
     assert _generate("--dataset", write_raw_dataset(tmp_path / "given"), "--picture", picture) == 0
@@ -255,6 +282,7 @@ def test_a_picture_where_nobody_is_scribbled(raw: Path, tmp_path: Path) -> None:
         (lambda given: ["--dataset", given, "--picture", given / "no" / "a.png"], "cannot become a picture"),
         (lambda given: ["--dataset", given / "no"], "does not exist; give an existing folder with --dataset"),
         (lambda given: ["--dataset", "999"], "has no dataset of the id 999"),
+        (lambda given: ["--dataset", given, "--unlabelled-value", "0"], "--unlabelled-value goes with --images"),
         (lambda given: ["--dataset", given, "--label-names", "a"], "--label-names goes with --images and --labels"),
         (lambda given: ["--dataset", given, "--image-pattern", "a"], "--image-pattern goes with --images and --labels"),
         (

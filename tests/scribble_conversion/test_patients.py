@@ -43,6 +43,21 @@ def test_names_may_be_patients_or_cases(text: str) -> None:
     assert len(held_out) == {"control": 1, "control,1": 2}.get(text, 3)
 
 
+@pytest.mark.parametrize(
+    ("text", "held_out"),
+    [
+        ("01-003", ["01-003"]),
+        ("02-001,01-002", ["01-002", "02-001"]),  # no range that runs backwards
+        ("Smith, John", ["Smith, John"]),
+        ("01-001,Smith, John ,Doe", ["01-001", "Smith, John", "Doe"]),
+        ("1-2", ["01-001", "01-002", "02-001"]),  # nobody's name
+    ],
+)
+def test_names_may_look_like_ranges_or_hold_commas(text: str, held_out: list[str]) -> None:
+    cases = [Case(name, name, ()) for name in ("01-001", "01-002", "01-003", "02-001", "Smith, John", "Doe", "Roe")]
+    assert [case.identifier for case in hold_out(cases, PatientList.parse(text, cases))[1]] == held_out
+
+
 def test_a_patient_is_not_parted_by_naming_one_case() -> None:
     both = [Case(f"control_frame{frame}", "control", ()) for frame in (1, 2)]
     with pytest.raises(UserError, match="names some cases of control but not all"):

@@ -291,6 +291,8 @@ def _copy(old: str, new: str):
         (_copy("imagesTr/b_0000.nii.gz", "imagesTr/b_0000.nii"), "are the same image; remove one of them"),
         (_copy("labelsTr/b.nii.gz", "labelsTr/b.nrrd"), "are the same case b; remove one of them"),
         (_copy("imagesTr/b_0000.nii.gz", "imagesTs/b_0000.nii.gz"), "has b in imagesTr and in imagesTs"),
+        (lambda data: (data / "dataset.json").write_text('{"dataset": {"a": {"images": [], "label": ""}}}'), "under "
+         "'dataset', but only imagesTr and labelsTr are read here; put these files there and remove that entry"),
         (lambda data: (data / "labelsTr/b.nii.gz").write_text("404"), "b.nii.gz is damaged or no NIfTI file"),
     ],
 )  # fmt: skip

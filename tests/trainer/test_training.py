@@ -1,6 +1,7 @@
 import json
 import math
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -144,6 +145,21 @@ def test_a_step_that_is_not_finite_is_named_and_changes_nothing(make_trainer):
     assert all(weight.isfinite().all() for weight in trainer.teacher.parameters())
     assert not trainer.queue.filled().any()
     assert "supervised_main" in Path(trainer.log_file).read_text().split("not finite in step 0")[0].splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("batch", "ranks", "even"), [(4, 2, True), (9, 2, False), (7, 2, False), (7, 3, True), (5, 2, True)]
+)
+def test_unlike_shares_of_a_batch_are_refused(make_trainer, monkeypatch, batch, ranks, even):
+    """By ``batch_dice``, 5 are 3 + 2 and so 2 + 1 images each."""
+    trainer = make_trainer()
+    trainer.is_ddp = True
+    monkeypatch.setitem(trainer.configuration_manager.configuration, "batch_size", batch)
+    monkeypatch.setitem(trainer.configuration_manager.configuration, "batch_dice", True)
+    monkeypatch.setattr(trainer_module.dist, "get_world_size", lambda: ranks)
+    monkeypatch.setattr(trainer_module.dist, "get_rank", lambda: 0)
+    with nullcontext() if even else pytest.raises(ValueError, match=f"a multiple of {ranks}"):
+        trainer._set_batch_size_and_oversample()
 
 
 def test_a_sum_that_overflows_is_reported(make_trainer):
