@@ -128,7 +128,7 @@ def smoothed(counts: Tensor) -> Tensor:
     distance = torch.arange(1 - BINS, BINS, dtype=counts.dtype, device=counts.device) * (2 * RANGE / (BINS - 1))
     weight = torch.exp(-0.5 * (distance / BANDWIDTH).square())
     kernel = weight.unfold(0, BINS, 1)  # of bin i and bin BINS - 1 - j, and the Gaussian is symmetric
-    return counts @ (kernel / kernel.sum(0, keepdim=True)).flip(1)
+    return counts @ (kernel / kernel.sum(1, keepdim=True)).flip(1)  # of each bin all, beside the ends, too
 
 
 def margins(overlap: Tensor, largest: float) -> Tensor:

@@ -12,7 +12,7 @@ from scribble_conversion.console import run_command, terminated_like_interrupted
 COMMANDS = {
     "calibrate": ("nnunetv2_pclmix.calibrate", "fit a trained network's last biases to held-out strokes"),
     "doctor": ("nnunetv2_pclmix.doctor", "say whether everything is in place, and what to do where it is not"),
-    "evaluate": ("nnunetv2_pclmix.evaluation.command", "Dice and HD95 of predictions against dense references"),
+    "evaluate": ("nnunetv2_pclmix.evaluate", "Dice and HD95 of predictions against dense references"),
     "export": ("nnunetv2_pclmix.export", "a trained model for machines that have nnU-Net but not this package"),
     "small_plans": ("nnunetv2_pclmix.small_plans", "add a small configuration, for CPUs, to a copy of the plans"),
 }

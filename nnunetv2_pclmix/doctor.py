@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import chain
@@ -137,6 +138,10 @@ def check_folders() -> Iterator[Finding]:
         value = os.environ.get(variable)
         if not value:
             yield Finding("error", f"{variable} ({content}) is not set", f"export {variable}=/path/to/a/folder")
+        elif value.startswith("~"):
+            yield Finding("error", f"{variable} is {value}, but only a shell knows what ~ is", "write the whole path")
+        elif Path(value).exists() and not Path(value).is_dir():
+            yield Finding("error", f"{variable} is {value}, which is a file", f"export {variable}=/path/to/a/folder")
         elif not Path(value).is_dir():
             yield Finding("error", f"{variable} is {value}, which is no folder", f'mkdir -p "{value}"')
         elif not os.access(value, os.W_OK | os.X_OK):
@@ -212,7 +217,9 @@ def check_lookup() -> Iterator[Finding]:
     found, problem = _probe(LOOKUP_PROBE)
     if found is None:
         yield Finding(
-            "error", f"nnU-Net does not find {TRAINER}: {problem}", "see to the errors above first; then reinstall"
+            "error",
+            f"nnU-Net does not find {TRAINER}: {problem}",
+            "see to the errors above first, if there are any; then reinstall this package with what it needs",
         )
     elif found["module"] != "nnunetv2_pclmix.trainer":
         yield Finding(
@@ -250,14 +257,24 @@ def _probe(code: str) -> tuple[dict[str, Any] | None, str]:
     """Run code in a fresh Python; what it printed last as JSON, or None and the last line of its errors."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PROBE_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return None, f"no answer within {PROBE_SECONDS} seconds"
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
         return None, lines[-1] if lines else f"Python ended with status {done.returncode}"
-    return json.loads(done.stdout.strip().splitlines()[-1]), ""
+    for line in reversed(done.stdout.splitlines()):  # what is imported may print, too
+        with suppress(ValueError):
+            answer = json.loads(line)
+            if isinstance(answer, dict):
+                return answer, ""
+    return None, "Python gave no answer"
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -279,7 +279,10 @@ class RegionSpace(LabelSpace):
             may_change = of_near[0].any(1) & of_near[1].any(1)
             of_sides = [_mean_evidence(evidence, labels) for labels in of_near]
             changes.append(torch.where(may_change, of_sides[0] - of_sides[1], 0.0))
-        return logits + torch.stack(changes, 1)
+        changed = logits + torch.stack(changes, 1)
+        # regions that change one by one may make a label that is nowhere near
+        label = self.labels_of_logits(changed).long().unsqueeze(1)
+        return torch.where(near.gather(1, label), changed, logits)
 
     def members(self, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         members = self._maps(labels)[:, :-1].float()

@@ -41,6 +41,21 @@ def test_densities_and_overlaps_equal_the_plain_loops(grid, channels, share):
     assert found.overlap.numpy() == pytest.approx(overlap, rel=1e-9)
 
 
+def test_what_lies_far_from_most_strokes_counts_as_much():
+    """Two small structures, alike and so bright that they fill the last bin."""
+    generator = torch.Generator().manual_seed(0)
+    images, scribbles = 0.05 * torch.randn(1, 1, 24, 24, generator=generator), torch.full((1, 24, 24), IGNORE)
+    scribbles[0, :6], scribbles[0, 10, 2:5], scribbles[0, 10, 8:11] = 0, 1, 2
+    images[0, :, 10] += 1
+    found = stroke_appearance(images, scribbles, C, IGNORE).overlap
+    settings = appearance.BINS, appearance.RANGE, appearance.BANDWIDTH, appearance.PRIOR_VOXELS
+    _, expected = oracles.stroke_appearance(images.double().numpy(), scribbles.numpy(), C, *settings)
+    assert found.numpy() == pytest.approx(expected, abs=1e-5)
+    assert found[0, 1, 2] == pytest.approx(1, abs=1e-5)
+    ones = appearance.smoothed(torch.eye(appearance.BINS)).sum(1)
+    assert ones.numpy() == pytest.approx(1, abs=1e-6)
+
+
 def test_a_margin_is_for_what_looks_alike():
     images, scribbles = torch.zeros(1, 1, 3, 400), torch.arange(3)[None, :, None].expand(-1, -1, 400)
     images[:, :, 2] = 1.0  # classes 0 and 1 look alike, 2 does not

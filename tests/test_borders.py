@@ -193,3 +193,22 @@ def test_what_is_absent_stays_so(monkeypatch, space, most):
     expected = moved_borders(without, labels, asked, space, scribbles, strokes, weights, reach)
     found = moved_borders(decoders, labels, asked, space, scribbles, strokes, weights, reach, present)
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(("confidence", "moves"), [((6.0, 1.0), True), ((12.0, 2.0), False), ((1.0, 6.0), True)])
+def test_a_voxel_becomes_what_is_predicted_nearby(confidence, moves):
+    """With regions, too, which change one by one: between labels 1 and 3 of nested regions there would be 2."""
+    space, generator = SPACES[1], torch.Generator().manual_seed(0)
+    truth = torch.zeros(1, 32, 32, dtype=torch.long)
+    truth[:, 4:28, 4:16], truth[:, 4:28, 16:28] = 1, 3
+    images = (truth + 0.3 * torch.randn(truth.shape, generator=generator))[:, None]
+    scribbles = torch.full_like(truth, IGNORE)
+    for column in (1, 9, 24):
+        scribbles[:, 6:26:2, column] = truth[:, 6:26:2, column]
+    labels = truth.clone()
+    labels[:, 4:28, 14:16] = 3  # the border is predicted two voxels beside
+    surely = torch.tensor([6.0, *confidence]).view(1, 3, 1, 1)
+    logits = ((2 * space.members(labels) - 1) * surely).double()
+    moved = _moved(space, logits, scribbles, images.double(), 4.0, Reach((2, 2), (1, 1), (3, 3), (2, 2)))
+    assert unpacked(bits_around(labels, C, (2, 2)), C).gather(1, moved.long()[:, None]).all()
+    assert bool((moved != labels).any()) is moves

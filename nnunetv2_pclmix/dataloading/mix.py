@@ -44,8 +44,11 @@ def images_of_a_step(planned: int, patch_fraction: float, twin_share: float) -> 
     """
     images = planned * patch_fraction / (1 - twin_share)
     twins = max(1, round(images * twin_share))
-    patches = max(2, round(images) - twins)
-    return patches, min(twins, patches)
+    patches = round(images) - twins
+    if twins == patches + 1:  # halves of an odd number
+        patches, twins = twins, patches
+    patches = max(2, patches)
+    return patches, min(max(1, twins), patches)
 
 
 def draw_mix(

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -89,6 +92,18 @@ def test_folders_and_hook(
     assert f"{doctor.OPT_OUT} is set" in capsys.readouterr().out
 
 
+def test_folders_that_can_be_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("nnUNet_raw", "~/raw")
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "file"))
+    found = [finding for finding in doctor.check_folders() if finding.level == "error"]
+    assert [("only a shell" in finding.text, "is a file" in finding.text) for finding in found] == [
+        (True, False),
+        (False, True),
+    ]
+    assert not any("mkdir" in finding.cure for finding in found)
+
+
 @pytest.mark.parametrize(
     ("version", "level"),
     [("2.7.9", "error"), ("2.8", "ok"), ("2.8.1+local", "ok"), ("2.10.0rc1", "ok"), ("3", "error")],
@@ -103,7 +118,20 @@ def test_versions(version: str, level: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_probe_reports_the_last_line_of_an_error() -> None:
     assert doctor._probe("print('noise'); print('{\"a\": 1}')") == ({"a": 1}, "")
+    assert doctor._probe("print('{\"a\": 1}'); print('good-bye')") == ({"a": 1}, "")
     assert doctor._probe("raise ValueError('this one')") == (None, "ValueError: this one")
+    assert doctor._probe("import sys; sys.stdout.buffer.write(bytes([255]))") == (None, "Python gave no answer")
+
+
+@pytest.mark.parametrize("package", ["numpy", "tqdm", "torch", "SimpleITK", "nnunetv2"])
+def test_the_doctor_comes_where_a_package_is_broken(tmp_path: Path, package: str) -> None:
+    (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError('No module named {package}')")
+    code = "import sys; from nnunetv2_pclmix.cli import main; main(['doctor', '--help'])"
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

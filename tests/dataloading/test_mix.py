@@ -124,6 +124,9 @@ def test_fewer_twins_than_patches(twins, seed):
         (2, (0.75, 0.25), (2, 1)),
         (1, (0.5, 0.5), (2, 1)),
         (8, (0.25, 0.75), (2, 2)),
+        (3, (0.5, 0.5), (2, 1)),
+        (5, (0.5, 0.5), (3, 2)),
+        (7, (0.5, 0.5), (4, 3)),
     ],
 )
 def test_images_of_a_step(planned, settings, expected):
@@ -140,7 +143,7 @@ def test_presets_draw_as_many_images_as_planned(preset, expected):
     config = config_from_plans({"pclmix": {"preset": preset}}, {})
     shares = (config.patch_fraction, config.twin_share)
     assert images_of_a_step(8, *shares) == expected
-    for planned in range(4, 200, 2 if preset == "published" else 1):
+    for planned in range(3, 200):
         assert sum(images_of_a_step(planned, *shares)) == planned
 
 

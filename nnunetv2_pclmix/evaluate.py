@@ -6,8 +6,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnunetv2_pclmix.evaluation.dataset_labels import find_dataset_json, read_dataset_labels
-from nnunetv2_pclmix.evaluation.folder import evaluate_folder
 from scribble_conversion.console import UserError
 
 
@@ -34,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``nnUNetv2_pclmix evaluate``."""
+    from nnunetv2_pclmix.evaluation import evaluate_folder, find_dataset_json, read_dataset_labels
+
     if args.num_processes < 1:
         raise UserError(f"expected a positive number of processes, got {args.num_processes}")
     output = args.output or args.predictions
