@@ -8,6 +8,8 @@ from torch import distributed as dist
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from nnunetv2_pclmix.dataloading.mix import images_of_a_step
+
 
 def gather_for_queue(vectors: Tensor, valid: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The class means of all ranks, in the order of the ranks, so that every rank's queue gets the same.
@@ -33,6 +35,28 @@ def gather_for_queue(vectors: Tensor, valid: Tensor, size: int) -> tuple[Tensor,
     dist.all_gather(all_vectors, vectors.contiguous())
     dist.all_gather(all_valid, valid.to(torch.uint8))
     return torch.cat(all_vectors), torch.cat(all_valid).bool()
+
+
+def check_equal_shares(planned: int, ranks: int, patch_fraction: float, twin_share: float) -> None:
+    """Make sure that each rank has as many images in a step: nnU-Net's ``batch_dice`` gathers the Dice of each.
+
+    Args:
+        planned: batch size of the plans, which nnU-Net shares among the ranks; some may have one more than others.
+        ranks: number of them.
+        patch_fraction: see ``images_of_a_step``.
+        twin_share: likewise.
+
+    Raises:
+        ValueError: if there are more on some ranks than on others.
+    """
+    least, over = divmod(planned, ranks)
+    fewest, most = (images_of_a_step(share, patch_fraction, twin_share) for share in (least, least + 1))
+    if over and fewest != most:
+        raise ValueError(
+            f"the planned batch of {planned} gives {ranks} GPUs different numbers of images, which nnU-Net's "
+            f"batch_dice cannot gather; plan a multiple of {ranks}, e.g. with nnUNetv2_pclmix small_plans "
+            "--batch-size, or use another -num_gpus"
+        )
 
 
 def leave_constants_alone(network: DistributedDataParallel) -> None:

@@ -31,7 +31,7 @@ from nnunetv2_pclmix.dataloading.loader import PCLMixDataLoader, mix_of_batch, s
 from nnunetv2_pclmix.dataloading.mix import images_of_a_step
 from nnunetv2_pclmix.dataloading.sampling import SUPERVISION, case_probabilities, supervision_of
 from nnunetv2_pclmix.dataloading.transforms import outside_becomes_ignore
-from nnunetv2_pclmix.distributed import gather_for_queue, leave_constants_alone
+from nnunetv2_pclmix.distributed import check_equal_shares, gather_for_queue, leave_constants_alone
 from nnunetv2_pclmix.judge import judge_validation
 from nnunetv2_pclmix.label_space import ClassSpace, LabelSpace, RegionSpace
 from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss, PartialRegionCrossEntropyLoss
@@ -168,19 +168,11 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         shares = self.config.patch_fraction, self.config.twin_share
         self.batch_size, self.num_twins = images_of_a_step(self.batch_size, *shares)
         # by the smallest share of a batch, so that all ranks do the same: they gather their Dice in each pass
-        ranks = dist.get_world_size() if self.is_ddp else 1
-        least, unshared = divmod(self.configuration_manager.batch_size, ranks)
-        if (
-            unshared
-            and self.configuration_manager.batch_dice
-            and images_of_a_step(least, *shares) != images_of_a_step(least + 1, *shares)
-        ):
-            # nnU-Net gathers the Dice of each image, of as many on every rank
-            raise ValueError(
-                f"the planned batch of {self.configuration_manager.batch_size} gives {ranks} GPUs different numbers of "
-                f"images, which nnU-Net's batch_dice cannot gather; plan a multiple of {ranks}, e.g. with "
-                "nnUNetv2_pclmix small_plans --batch-size, or use another -num_gpus"
-            )
+        planned, ranks = self.configuration_manager.batch_size, dist.get_world_size() if self.is_ddp else 1
+        least = planned // ranks
+        gathered = "dice" in self.config.main_supervision + self.config.auxiliary_supervision
+        if gathered and self.configuration_manager.batch_dice:
+            check_equal_shares(planned, ranks, *shares)
         more = sum(images_of_a_step(least, *shares)) > least
         self._two_passes = more if self.config.two_passes is None else self.config.two_passes
 

@@ -34,9 +34,8 @@ def whereabouts(voxels: npt.NDArray[np.integer], begin: npt.ArrayLike, size: npt
         return Whereabouts(False, False, False)
     first, extent = np.asarray(begin), np.asarray(size)
     if (voxels.min(0) >= first).all() and (voxels.max(0) < first + extent).all():
-        return Whereabouts(
-            True, False, True
-        )  # the usual case of a patch that holds the organ, told in half of the time
+        # the usual case of a patch that holds the organ, told in half of the time
+        return Whereabouts(True, False, True)
     gap = np.maximum(np.maximum(first - voxels, voxels - (first + extent - 1)), 0)
     reach = np.maximum(extent // 2, np.ptp(voxels, 0))
     beside = (gap > 0).any(1)

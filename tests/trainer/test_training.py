@@ -2,6 +2,7 @@ import json
 import math
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -158,6 +159,9 @@ def test_unlike_shares_of_a_batch_are_refused(make_trainer, monkeypatch, batch, 
     monkeypatch.setitem(trainer.configuration_manager.configuration, "batch_dice", True)
     monkeypatch.setattr(trainer_module.dist, "get_world_size", lambda: ranks)
     monkeypatch.setattr(trainer_module.dist, "get_rank", lambda: 0)
+    trainer.config = replace(trainer.config, main_supervision="ce")  # whose loss gathers nothing
+    trainer._set_batch_size_and_oversample()
+    trainer.config = replace(trainer.config, main_supervision="dice_ce")
     with nullcontext() if even else pytest.raises(ValueError, match=f"a multiple of {ranks}"):
         trainer._set_batch_size_and_oversample()
 
