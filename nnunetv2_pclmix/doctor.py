@@ -28,6 +28,9 @@ VERSIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...] | None]] = {
     "nnunetv2": ((2, 8), (3,)),
     "batchgenerators": ((0, 25, 4), None),
     "batchgeneratorsv2": ((0, 3, 6), None),
+    "torch": ((2, 4), None),
+    "dynamic-network-architectures": ((0, 4, 4), None),
+    "monai": ((1, 4), None),
 }
 """Packages and the versions that fit: from, up to but without."""
 

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from nnunetv2_pclmix import doctor
 from nnunetv2_pclmix.cli import main
 
+NAME = "nnunetv2-pclmix"
 HEALTHY: dict[str, dict[str, Any]] = {
     doctor.TORCH_PROBE: {"torch": "2.9", "cuda": True, "built": "13.0", "mps": False, "gpus": ["A card"]},
     doctor.VISION_PROBE: {"torchvision": "0.24"},
@@ -114,6 +117,13 @@ def test_versions(version: str, level: str, monkeypatch: pytest.MonkeyPatch) -> 
     finding = next(doctor.check_versions())
     assert finding.level == level
     assert version in finding.text
+
+
+def test_versions_are_those_that_are_installed_with_the_package() -> None:
+    declared = {requirement.name: requirement.specifier for requirement in map(Requirement, metadata.requires(NAME))}
+    for package, (lowest, limit) in doctor.VERSIONS.items():
+        told = f">={doctor._dotted(lowest)}" + (f",<{doctor._dotted(limit)}" if limit else "")
+        assert declared[package] == SpecifierSet(told)
 
 
 def test_probe_reports_the_last_line_of_an_error() -> None:
