@@ -280,7 +280,7 @@ def test_pages_are_refused(workplace: Workplace, capfd: pytest.CaptureFixture[st
     file = workplace.root / "images" / "b.tif"
     io.imsave(file, np.zeros((6, *SHAPE_2D), np.uint8), check_contrast=False)
     told = workplace.refused(capfd, _arguments(workplace))
-    assert f"{file} has the shape (6, 13, 17), expected one 2D image" in told
+    assert f"{file} has 6 pages, expected one 2D image" in told
 
 
 def test_a_label_of_another_size_is_refused(workplace: Workplace, capfd: pytest.CaptureFixture[str]) -> None:
