@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from nnunetv2_pclmix.whole_file import whole_file
+
 ENTRY = "pclmix"
 
 
@@ -37,18 +39,13 @@ def write_at_once(content: dict[str, Any], path: Path) -> None:
     Raises:
         OSError: it cannot be written, for instance on a full disk.
     """
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            try:
-                torch.save(content, file)
-            except RuntimeError as error:  # what torch makes of a full disk
-                raise OSError(str(error)) from error
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial, partial.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise OSError(str(error)) from error
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load(filename_or_content: dict | str) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nnunetv2_pclmix.calibration import HeldOut
+from nnunetv2_pclmix.plain_model import refused_by_nnunet
 from nnunetv2_pclmix.trained_model import name_parts
 from scribble_conversion.console import UserError
 
@@ -51,11 +52,8 @@ def load_predictor(model: Path, fold: str, checkpoint: str, device: torch.device
         UserError: nnU-Net does not find the trainer, or cannot use the checkpoint.
     """
     predictor = nnUNetPredictor(device=device, perform_everything_on_device=device.type == "cuda", allow_tqdm=False)
-    try:
+    with refused_by_nnunet(str(model / f"fold_{fold}" / checkpoint)):
         predictor.initialize_from_trained_model_folder(str(model), (fold,), checkpoint)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0].rstrip(":")
-        raise UserError(f"nnU-Net cannot use {model / f'fold_{fold}' / checkpoint}: {reason}") from error
     return predictor
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +98,19 @@ def check_model(folder: Path, folds: Sequence[str], checkpoints: Sequence[str], 
 
     for name in checkpoints:
         for fold in folds:
-            try:
+            with refused_by_nnunet(f"{name} of fold {fold} with {trainer}"):
                 predictor = nnUNetPredictor(device=torch.device("cpu"), perform_everything_on_device=False)
                 predictor.initialize_from_trained_model_folder(str(folder), (fold,), name)
-            except RuntimeError as error:
-                reason = str(error).splitlines()[0].rstrip(":")
-                raise UserError(f"nnU-Net cannot use {name} of fold {fold} with {trainer}: {reason}") from error
+
+
+@contextmanager
+def refused_by_nnunet(what: str) -> Iterator[None]:
+    """Make a ``UserError`` of nnU-Net's words where it does not find a trainer or cannot use a checkpoint."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].rstrip(":")
+        raise UserError(f"nnU-Net cannot use {what}: {reason}") from error
 
 
 def can_be_continued(folder: Path) -> bool:

@@ -10,13 +10,13 @@ import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from nnunetv2_pclmix.folders import dataset_folder
 from nnunetv2_pclmix.plain_model import read_plans
+from nnunetv2_pclmix.whole_file import whole_file
 from scribble_conversion.console import UserError
 
 FEATURES = (8, 16, 32, 64, 128, 128)
@@ -101,18 +101,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(plans: Mapping[str, Any], target: Path) -> None:
-    """Write plans beside where they go, and put them in place when they are whole.
+    """Write plans, all or nothing.
 
     Raises:
         UserError: they cannot be written.
     """
-    partial = target.with_name(f"{target.name}.partial")
     try:
-        partial.write_text(json.dumps(plans, indent=4) + "\n", encoding="utf-8")
-        partial.replace(target)
+        with whole_file(target) as partial:
+            partial.write_text(json.dumps(plans, indent=4) + "\n", encoding="utf-8")
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise UserError(f"{target} cannot be written ({error.strerror})") from error
 
 

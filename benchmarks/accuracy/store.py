@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_pclmix.evaluation.report import JSON_NAME
+from nnunetv2_pclmix.whole_file import whole_file
 
 JUDGED, TRAINED, FAILED, BEGUN, NEW = "judged", "to judge", "failed", "begun", "to do"
 
@@ -103,6 +104,5 @@ def read_json(path: Path) -> Any:
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file so that a kill leaves the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

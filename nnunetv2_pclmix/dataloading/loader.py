@@ -147,10 +147,11 @@ class PCLMixDataLoader(nnUNetDataLoader):
         lost = []
         for patch, present, within in zip(patches, self._present, self._within, strict=True):
             dense = 2 * np.count_nonzero(patch != self.label_manager.ignore_label) > patch.size
+            seen = [bool((patch == label).any()) for label in range(1, len(self._structures_with_label) + 1)]
             unseen = {}
             for number, structure in enumerate(self._structures):
                 labels = structure if isinstance(structure, tuple) else (structure,)
-                shown = any(bool((patch == label).any()) for label in labels)
+                shown = any(seen[label - 1] for label in labels)
                 present[number] = present[number] or dense or shown
                 unseen[structure] = within[number] and not shown
             lost.append([any(unseen[key] for key in keys) for keys in self._structures_with_label])

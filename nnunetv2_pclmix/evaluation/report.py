@@ -14,6 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from nnunetv2_pclmix.evaluation.case import CaseScores
+from nnunetv2_pclmix.whole_file import whole_file
 
 METRICS = ("dice", "hd95_mm", "hd95_voxels")
 JSON_NAME = "dense_evaluation.json"
@@ -152,13 +153,8 @@ class DenseEvaluation:
 @contextmanager
 def _replaced(path: Path) -> Iterator[TextIO]:
     """A text file that is there when all of it is written."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open("w", newline="", encoding="utf-8") as stream:
-            yield stream
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        yield stream
 
 
 def _nanmean(values: Iterable[float]) -> float:
