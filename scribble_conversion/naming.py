@@ -11,7 +11,7 @@ _NAMINGS = {"{patient}_frame{case}": re.compile(r"(?P<patient>[^/]+?)_frame[^/]+
 
 
 def patients_by_name(identifiers: Collection[str]) -> tuple[dict[str, str], str] | None:
-    """Tell the patients of cases that are all named in one way that is known.
+    """Tell the patients of those cases that are named in a way that is known.
 
     What stands before ``_frame`` in all names is no patient, and what has no number hardly is one.
 
@@ -19,19 +19,23 @@ def patients_by_name(identifiers: Collection[str]) -> tuple[dict[str, str], str]
         identifiers: of the cases.
 
     Returns:
-        Case to patient, and how they are named; None where no known way fits all.
+        Case to patient, and how they are named; None where no known way fits any.
     """
+    told: dict[str, str] = {}
+    ways: list[str] = []
+    spelled: dict[str, str] = {}  # once, or those that differ in upper and lower case would be several patients
     for text, expression in _NAMINGS.items():
-        matches = {identifier: expression.fullmatch(identifier) for identifier in identifiers}
-        spelled: dict[str, str] = {}  # once, or those that differ in upper and lower case would be several patients
-        told = {
-            identifier: spelled.setdefault(match["patient"].casefold(), match["patient"])
-            for identifier, match in sorted(matches.items())
-            if match is not None
-        }
-        patients = set(told.values())
-        plausible = all(re.search(r"\d", patient) for patient in patients) and len(patients) >= min(2, len(told))
-        if told and len(told) == len(matches) and plausible:
-            otherwise = "a pattern of {case} makes each case a patient"
-            return told, f"the patients were told from the cases' names as '{text}' ({otherwise})"
-    return None
+        matches = {name: expression.fullmatch(name) for name in sorted(set(identifiers) - told.keys())}
+        found = {name: match["patient"] for name, match in matches.items() if match is not None}
+        patients = {patient.casefold() for patient in found.values()}
+        if found and all(re.search(r"\d", p) for p in patients) and len(patients) >= min(2, len(found)):
+            told |= {name: spelled.setdefault(patient.casefold(), patient) for name, patient in found.items()}
+            ways.append(f"'{text}'")
+    if not told:
+        return None
+    whose, others = "the patients", ""
+    if len(told) < len(identifiers):
+        whose = f"the patients of {len(told)} of {len(identifiers)} cases"
+        others = ", the others count as patients of their own"
+    otherwise = "a pattern of {case} makes each case a patient"
+    return told, f"{whose} were told from the cases' names as {' or '.join(ways)}{others} ({otherwise})"

@@ -95,3 +95,16 @@ def test_spelling_in_upper_or_lower_case_makes_no_other_patient() -> None:
     told = patients_by_name(["Patient002_ED", "patient002_ES", "patient003_ED"])
     assert told is not None
     assert told[0] == {"Patient002_ED": "Patient002", "patient002_ES": "Patient002", "patient003_ED": "patient003"}
+
+
+def test_a_case_named_otherwise_leaves_the_patients_of_the_others_known() -> None:
+    told = patients_by_name(["patient001_ED", "patient001_ES", "patient002_frame01", "patient002_frame12", "phantom7"])
+    assert told is not None
+    assert told[0] == {name: name.partition("_")[0] for name in told[0]}
+    assert len(told[0]) == 4
+    assert "4 of 5 cases" in told[1] and "the others count as patients of their own" in told[1]
+
+
+@pytest.mark.parametrize("names", [["scan_frame1", "scan_frame2"], ["a1_frame1", "a1_frame2"], ["a", "b1"]])
+def test_names_that_tell_no_patient(names: list[str]) -> None:
+    assert patients_by_name(names) is None

@@ -212,7 +212,7 @@ def test_patients_stay_together(
     note: bool,
 ) -> None:
     _fill(workplace, names=names)
-    # the test case is named otherwise, so the names tell the patients only where a pattern fits it, too
+    # the test case is named otherwise, which a pattern would have to fit, too
     for folder, suffix in (("imagesTs", "_0000"), ("labelsTs", "")):
         file = workplace.root / "Dataset201_KiTS" / folder / f"t{suffix}.nii.gz"
         file.rename(file.with_name(f"{names[0].replace('1', '9')}{suffix}.nii.gz"))
