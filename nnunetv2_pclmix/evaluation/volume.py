@@ -57,17 +57,19 @@ def read_labels(path: Path) -> LabelVolume:
         Its labels, rounded to integers, and its geometry.
 
     Raises:
-        UserError: the file cannot be read or holds something else than whole numbers.
+        UserError: the file cannot be read, is damaged, or holds something else than whole numbers.
     """
     import SimpleITK as sitk
 
-    from scribble_conversion.formats import natural
+    from scribble_conversion.formats import natural, nifti
     from scribble_conversion.formats.volume import quiet_sitk, require_utf8
 
     if path.suffix.lower() in PALETTES:
         image = natural.read_label(path)
     else:
         require_utf8(path)
+        if path.name.lower().endswith(tuple(nifti.ENDINGS)):
+            nifti.check_file(path)  # SimpleITK fills up with background what a truncated file lacks
         try:
             with quiet_sitk():  # several lines per file of ACDC, on how its header is rounded
                 image = sitk.ReadImage(str(path))

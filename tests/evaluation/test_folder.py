@@ -181,8 +181,30 @@ def test_unreadable_file_is_named(tmp_path: Path) -> None:
     write_labels(tmp_path / "r" / "x.nii.gz", np.zeros(SHAPE, np.uint8))
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "x.nii.gz").write_bytes(b"no image")
-    with pytest.raises(UserError, match="cannot be read as an image"):
+    with pytest.raises(UserError, match="is damaged or no NIfTI file"):
         evaluate_folder(tmp_path / "p", tmp_path / "r", LABELS, progress=False)
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_truncated_file_is_told(tmp_path: Path, ending: str, share: float) -> None:
+    """SimpleITK reads what is missing as background."""
+    labels = np.random.default_rng(0).integers(0, 4, (6, 20, 20)).astype(np.uint8)
+    path = write_labels(tmp_path / f"a{ending}", labels)
+    assert np.array_equal(read_labels(path).labels, labels)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match=r"damaged|truncated|missing"):
+        read_labels(path)
+
+
+def test_values_that_are_no_numbers_are_told(tmp_path: Path) -> None:
+    labels = np.zeros((2, 4, 4), np.float32)
+    labels[0, 0, 0] = np.nan
+    for ending in (".nii.gz", ".mha"):
+        path = write_labels(tmp_path / f"a{ending}", labels)
+        with pytest.raises(UserError):
+            read_labels(path)
 
 
 def test_what_cannot_be_written_whole_leaves_what_was_there(
