@@ -13,13 +13,21 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunetv2_pclmix.folders import dataset_folder
 from nnunetv2_pclmix.plain_model import read_checkpoint, read_json, read_plans
-from nnunetv2_pclmix.trained_model import FINAL, add_model_arguments, finished_folds, trained_folder
+from nnunetv2_pclmix.trained_model import (
+    CALIBRATED,
+    CALIBRATION_REPORT,
+    FINAL,
+    add_model_arguments,
+    finished_folds,
+    trained_folder,
+)
 from scribble_conversion.console import UserError
 from scribble_conversion.naming import patients_by_name
 from scribble_conversion.recorded import recorded_patients
@@ -29,9 +37,6 @@ if TYPE_CHECKING:
     import torch
 
     from nnunetv2_pclmix.calibration import Calibration, HeldOut
-
-CALIBRATED = "checkpoint_calibrated.pth"
-REPORT = "calibration.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,7 +109,13 @@ def _calibrate_fold(source: Path, fold: str, checkpoint: str, cases: Sequence[st
 
     from nnunetv2_pclmix.calibration import calibrate
     from nnunetv2_pclmix.checkpoint import write_at_once
-    from nnunetv2_pclmix.held_out import channel_names, labelled_voxels, load_predictor, predict_cases
+    from nnunetv2_pclmix.held_out import (
+        channel_names,
+        labelled_voxels,
+        load_predictor,
+        predict_cases,
+        predicted_members,
+    )
 
     folder = source / f"fold_{fold}"
     read_json(source / "dataset.json")  # nnU-Net would end in a traceback
@@ -129,8 +140,11 @@ def _calibrate_fold(source: Path, fold: str, checkpoint: str, cases: Sequence[st
             "some in the cases that it holds out"
         )
     first = int(exclusive)  # behind background
-    patients = _patients(predictor.dataset_json, list(voxels))
-    result = calibrate(list(voxels.values()), exclusive=exclusive, first_structure=first, patients=patients)
+    patients = _patients([predictor.dataset_json, *_preprocessed_content(source)], list(voxels))
+    if len(set(patients)) == 1:
+        print(f"fold {fold} holds out cases of a single patient, so each has offsets from the others of that patient")
+    predict = partial(predicted_members, labels=labels)
+    result = calibrate(list(voxels.values()), predict, exclusive=exclusive, first_structure=first, patients=patients)
     weights = content["network_weights"]
     if result.helps:
         content["network_weights"] = {**weights, bias: weights[bias] + result.offsets.to(weights[bias])}
@@ -145,18 +159,30 @@ def _calibrate_fold(source: Path, fold: str, checkpoint: str, cases: Sequence[st
         "helps": result.helps,
     }
     try:
-        (folder / REPORT).unlink(missing_ok=True)  # it would tell of other weights
+        (folder / CALIBRATION_REPORT).unlink(missing_ok=True)  # it would tell of other weights
         write_at_once(content, folder / CALIBRATED)
-        (folder / REPORT).write_text(json.dumps(report, indent=4) + "\n", encoding="utf-8")
+        (folder / CALIBRATION_REPORT).write_text(json.dumps(report, indent=4) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{folder} cannot be written to: {error}") from error
     print(_told(fold, channels, result, first))
     print(f"Written: {folder / CALIBRATED}")
 
 
-def _patients(dataset: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Whose cases these are, by what ``dataset.json`` records, else by their names, else each its own patient's."""
-    known = recorded_patients(dataset, names)
+def _preprocessed_content(source: Path) -> Iterator[Mapping[str, Any]]:
+    """The ``dataset.json`` beside the preprocessed cases, some of which may be newer than the training."""
+    file = _preprocessed(source) / "dataset.json"
+    if file.is_file():
+        content: Any = read_json(file)
+        if isinstance(content, dict):
+            yield content
+
+
+def _patients(datasets: Iterable[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """Whose cases these are, by what each ``dataset.json`` records, the last one's word counting most; else by their
+    names, else each its own patient's."""
+    known: dict[str, str] = {}
+    for dataset in datasets:
+        known |= recorded_patients(dataset, names)
     by_name = patients_by_name(set(names) - known.keys())
     told = {**(by_name[0] if by_name else {}), **known}
     return [told.get(name, name) for name in names]

@@ -8,17 +8,20 @@ scaling). The scale changes no prediction and is dropped. Not in the paper.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 PRIOR = 0.01
 """Of the squares of bias and scale, over the number of cases: one case's strokes may not say much, those of ten may."""
 GROUPS = 5
+
+Predict = Callable[[Tensor], Tensor]
+"""(N, C) logits -> (N, C) bool, which channels apply to the label that nnU-Net makes of them."""
 
 
 class HeldOut(NamedTuple):
@@ -98,10 +101,9 @@ def _minimise(logits: Tensor, members: Tensor, weights: Tensor, prior: float, ex
     return bias.detach(), float(scale.detach())
 
 
-def stroke_dice(case: HeldOut, offsets: Tensor, *, exclusive: bool) -> np.ndarray:
+def stroke_dice(case: HeldOut, offsets: Tensor, predict: Predict) -> np.ndarray:
     """(C,) Dice on the labelled voxels of a case; NaN where a channel is neither drawn nor predicted there."""
-    logits = case.logits + offsets
-    predicted = one_hot(logits.argmax(1), logits.shape[1]).bool() if exclusive else logits > 0
+    predicted = predict(case.logits + offsets)
     common = (predicted & case.members).sum(0).double()
     both = predicted.sum(0) + case.members.sum(0)
     return (2 * common / both).numpy()  # 0 / 0 is NaN
@@ -129,20 +131,26 @@ def crossed_offsets(
 
 
 def calibrate(
-    cases: Sequence[HeldOut], *, exclusive: bool, first_structure: int, patients: Sequence[str] | None = None
+    cases: Sequence[HeldOut],
+    predict: Predict,
+    *,
+    exclusive: bool,
+    first_structure: int,
+    patients: Sequence[str] | None = None,
 ) -> Calibration:
     """Offsets from all cases, and whether such offsets help patients that they do not come from.
 
     Args:
         cases: two at least.
+        predict: for the Dice; of regions later ones overwrite earlier ones, so that more than a sign counts.
         exclusive: as for ``fit_offsets``.
         first_structure: the first channel that is a structure, 1 behind background, else 0.
         patients: as for ``crossed_offsets``.
     """
     none = torch.zeros(cases[0].logits.shape[1], dtype=torch.float64)
     crossed = crossed_offsets(cases, exclusive=exclusive, patients=patients)
-    before = [stroke_dice(case, none, exclusive=exclusive) for case in cases]
-    after = [stroke_dice(case, offsets, exclusive=exclusive) for case, offsets in zip(cases, crossed, strict=True)]
+    before = [stroke_dice(case, none, predict) for case in cases]
+    after = [stroke_dice(case, offsets, predict) for case, offsets in zip(cases, crossed, strict=True)]
     was, is_now = _mean_over_cases(before), _mean_over_cases(after)
     gains = (is_now - was)[first_structure:]
     helps = bool(np.nansum(gains) > 0)

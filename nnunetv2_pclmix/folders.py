@@ -24,7 +24,7 @@ def dataset_folder(variable: str, dataset: str) -> Path:
     if not root:
         raise UserError(f"{variable} is not set; nnUNetv2_pclmix doctor tells what to do")
     name = Path(dataset).name
-    if not name:
+    if name in ("", ".."):
         raise UserError(f"'{dataset}' names no dataset; give its number or name with -d")
     pattern = f"Dataset{int(name):03d}_*" if re.fullmatch(r"\d+", name) else glob.escape(name)
     found = sorted(path for path in Path(root).glob(pattern) if path.is_dir())

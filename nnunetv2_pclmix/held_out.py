@@ -105,6 +105,11 @@ def labelled_voxels(case: Case, labels: LabelManager, rng: np.random.Generator) 
     return HeldOut(logits, _members(case.labels.flatten()[chosen], labels))
 
 
+def predicted_members(logits: Tensor, labels: LabelManager) -> Tensor:
+    """(N, C) logits -> (N, C) bool, which channels apply to the labels that nnU-Net makes of them."""
+    return _members(labels.convert_logits_to_segmentation(logits.T), labels)
+
+
 def _previous_stage(model: Path, stage: str | None) -> str | None:
     """Where nnU-Net keeps what an earlier stage of a cascade predicted for this one."""
     if stage is None:

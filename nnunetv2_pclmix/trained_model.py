@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from scribble_conversion.console import UserError
 
 TRAINER = "nnUNetTrainerPCLMix"
 FINAL = "checkpoint_final.pth"
+CALIBRATED = "checkpoint_calibrated.pth"
+CALIBRATION_REPORT = "calibration.json"
+"""Beside it: what calibration made of it."""
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +41,8 @@ def trained_folder(args: argparse.Namespace) -> Path:
     if args.model_folder is not None:
         if args.dataset or args.configuration:
             raise UserError("expected either --model-folder or -d and -c, got both")
-        folder = args.model_folder.absolute()
+        # without .., because names of folders count, and without following links, for the same reason
+        folder = Path(os.path.abspath(args.model_folder))  # noqa: PTH100
     elif args.dataset and args.configuration:
         name = f"{args.trained}__{args.plans}__{args.configuration}"
         folder = dataset_folder("nnUNet_results", args.dataset).absolute() / name
@@ -46,6 +51,12 @@ def trained_folder(args: argparse.Namespace) -> Path:
     if not folder.is_dir():
         raise UserError(f"{folder} does not exist; there is no such training")
     return folder
+
+
+def remove_calibration(fold: Path) -> None:
+    """Remove from a fold's folder what was calibrated of an earlier training, or it would pass for this one's."""
+    for name in (CALIBRATED, CALIBRATION_REPORT):
+        (fold / name).unlink(missing_ok=True)
 
 
 def name_parts(folder: Path) -> list[str]:

@@ -43,6 +43,7 @@ from nnunetv2_pclmix.objective import PCLMixObjective
 from nnunetv2_pclmix.step_data import StepInput, StepResult
 from nnunetv2_pclmix.teacher import Teacher
 from nnunetv2_pclmix.terms import TERMS, term_weights
+from nnunetv2_pclmix.trained_model import remove_calibration
 from nnunetv2_pclmix.training_state import capture_random_state, restore_random_state, seed_everything
 from nnunetv2_pclmix.training_step import Ask, half_precision, one_pass
 
@@ -372,6 +373,9 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         if isinstance(self._gradients, GraphedStep):
             self._gradients.release()
         super().on_train_end()
+        trained = self._step_in_epoch > 0  # a finished training that is continued stays as it is
+        if trained and self.local_rank == 0 and not self.disable_checkpointing:
+            remove_calibration(Path(self.output_folder))
 
     def train_step(self, batch: dict) -> dict:
         mix, strokes = mix_of_batch(batch), strokes_of_batch(batch)

@@ -24,6 +24,10 @@ def one_hot(labels: np.ndarray, classes: int) -> torch.Tensor:
     return torch.from_numpy(labels[:, None] == np.arange(classes))
 
 
+def best(logits: torch.Tensor) -> torch.Tensor:
+    return one_hot(logits.argmax(1).numpy(), logits.shape[1])
+
+
 def case_of(rng: np.random.Generator, shift: np.ndarray, voxels: int, scale: float = 0.5) -> HeldOut:
     """Logits, and classes that they are wrong about by ``shift``."""
     logits = rng.normal(0, 4, (voxels, len(shift)))
@@ -140,7 +144,7 @@ def test_dice_of_labelled_voxels(rng: np.random.Generator, exclusive: bool) -> N
     make = case_of if exclusive else regions_of
     case = make(rng, np.array([0.0, 1.0, -1.0]), 60)
     offsets = torch.tensor([0.0, 1.5, -9.0], dtype=torch.float64)
-    found = stroke_dice(case, offsets, exclusive=exclusive)
+    found = stroke_dice(case, offsets, best if exclusive else lambda logits: logits > 0)
     for channel in range(3):
         common = predicted = drawn = 0
         for logits, members in zip(case.logits.tolist(), case.members.tolist(), strict=True):
@@ -151,7 +155,7 @@ def test_dice_of_labelled_voxels(rng: np.random.Generator, exclusive: bool) -> N
             drawn += members[channel]
         assert found[channel] == pytest.approx(2 * common / (predicted + drawn), abs=1e-12)
     never = HeldOut(torch.tensor([[1.0, 0.0]]).double(), torch.tensor([[True, False]]))
-    assert np.isnan(stroke_dice(never, torch.zeros(2), exclusive=True)[1])
+    assert np.isnan(stroke_dice(never, torch.zeros(2), best)[1])
 
 
 def test_no_case_has_a_part_in_its_own_offsets(rng: np.random.Generator) -> None:
@@ -181,11 +185,11 @@ def test_no_patient_has_a_part_in_its_own_offsets(rng: np.random.Generator) -> N
 
 def test_it_helps_where_the_network_is_wrong_and_says_so_where_it_is_not(rng: np.random.Generator) -> None:
     shift = np.array([0.0, 4.0, -3.0])
-    wrong = calibrate([case_of(rng, shift, 300) for _ in range(6)], exclusive=True, first_structure=1)
+    wrong = calibrate([case_of(rng, shift, 300) for _ in range(6)], best, exclusive=True, first_structure=1)
     assert wrong.helps
     assert (wrong.after > wrong.before)[1:].all()
     members = one_hot(rng.integers(0, 3, 90), 3)
-    right = calibrate([HeldOut(9 * members.double(), members)] * 4, exclusive=True, first_structure=1)
+    right = calibrate([HeldOut(9 * members.double(), members)] * 4, best, exclusive=True, first_structure=1)
     assert not right.helps
     assert right.before.tolist() == right.after.tolist() == [1, 1, 1]
 
@@ -194,7 +198,7 @@ def test_a_structure_nobody_drew_has_no_dice(rng: np.random.Generator) -> None:
     logits = torch.from_numpy(rng.normal(size=(30, 3)))
     logits[:, 2] = -50
     cases = [HeldOut(logits, one_hot(rng.integers(0, 2, 30), 3)) for _ in range(3)]
-    result = calibrate(cases, exclusive=True, first_structure=1)
+    result = calibrate(cases, best, exclusive=True, first_structure=1)
     assert np.isnan(result.before[2])
     assert np.isnan(result.after[2])
     assert np.isfinite(result.before[:2]).all()

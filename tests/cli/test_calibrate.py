@@ -210,11 +210,15 @@ def _made_up_cases(predictor: object, model: Path, preprocessed: Path, names: li
         )
 
 
-def test_a_training_elsewhere(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_training_elsewhere(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moved = tmp_path / "elsewhere" / DATASET / TRAINED
     moved.parent.mkdir(parents=True)
     trained.rename(moved)
     assert main(["calibrate", "--model-folder", str(moved), "-device", "cpu"]) == 0
+    assert (moved / "fold_0" / CALIBRATED).is_file()
+    (moved / "fold_0" / CALIBRATED).unlink()
+    monkeypatch.chdir(moved / "fold_0")
+    assert main(["calibrate", "--model-folder", "..", "-device", "cpu"]) == 0
     assert (moved / "fold_0" / CALIBRATED).is_file()
 
 
@@ -230,6 +234,17 @@ def test_labelled_voxels_of_regions() -> None:
     assert found.members.tolist() == [[False, False], [True, False], [True, True], [True, False]]
     unlabelled = held_out.Case("b", scores, torch.full((1, 2, 3), 4), {})
     assert held_out.labelled_voxels(unlabelled, labels, np.random.default_rng(0)) is None
+
+
+def test_a_prediction_of_regions_is_what_nnunet_makes_of_it() -> None:
+    """The second region is predicted, and its voxels belong to the first one, too."""
+    labels = LabelManager({"background": 0, "heart": [1, 2, 3], "wall": [2], "ignore": 4}, [1, 2])
+    logits = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
+    found = held_out.predicted_members(logits, labels)
+    assert found.tolist() == [[False, False], [True, False], [True, True], [True, True]]
+    classes = LabelManager({"background": 0, "RV": 1, "LV": 2, "ignore": 3}, None)
+    logits = torch.tensor([[3.0, 1, 2], [1, 3, 2], [1, 2, 3]])
+    assert torch.equal(held_out.predicted_members(logits, classes), torch.eye(3, dtype=torch.bool))
 
 
 def test_a_cascade_sees_what_its_earlier_stage_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +293,34 @@ def test_many_labelled_voxels_are_sampled(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_patients_are_those_recorded_else_named() -> None:
     names = ["patient003_frame01", "patient003_frame09", "patient004_frame01", "x1", "x2"]
-    assert calibrate._patients({}, names[:3]) == ["patient003", "patient003", "patient004"]
-    assert calibrate._patients({}, names) == names  # not all are named in one way
+    known = ["patient003", "patient003", "patient004"]
+    assert calibrate._patients([{}], names) == [*known, "x1", "x2"]
     notes = {"scribbles": {"patients": {"x1": "x", "x2": "x"}}}
-    assert calibrate._patients(notes, names) == ["patient003", "patient003", "patient004", "x", "x"]
+    assert calibrate._patients([notes], names) == [*known, "x", "x"]
+    assert calibrate._patients([notes, {"scribbles": {"patients": {"x2": "y"}}}], names) == [*known, "x", "y"]
+
+
+def test_patients_of_cases_that_came_after_the_training(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are recorded beside the preprocessed cases alone."""
+    seen: list[str] = []
+    real = calibration.calibrate
+
+    def noting(*cases: object, patients: list[str], **kind: object) -> Calibration:
+        seen.extend(patients)
+        return real(*cases, patients=patients, **kind)
+
+    monkeypatch.setattr(calibration, "calibrate", noting)
+    monkeypatch.setattr(calibrate, "_held_out", lambda *_: ["siteB-3-01", "siteB-3-09", "siteB-4-01"])
+    monkeypatch.setattr(held_out, "predict_cases", _made_up_cases)
+    monkeypatch.setattr(calibrate, "_preprocessed", lambda _: tmp_path)
+    patients = {"siteB-3-01": "3", "siteB-3-09": "3", "siteB-4-01": "4"}
+    file = tmp_path / "dataset.json"
+    file.write_text(json.dumps({"scribbles": {"patients": patients}}))
+    assert main(COMMAND) == 0
+    assert seen == ["3", "3", "4"]
+    assert "of a single patient" not in capsys.readouterr().out
+    file.write_text(json.dumps({"scribbles": {"patients": {**patients, "siteB-4-01": "3"}}}))
+    assert main(COMMAND) == 0
+    assert "fold 0 holds out cases of a single patient" in capsys.readouterr().out

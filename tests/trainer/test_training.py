@@ -220,6 +220,22 @@ def test_the_checkpoint_records_the_overrides(make_trainer):
     assert written["pclmix"] == {"box_fraction": 0.3}
 
 
+def test_a_new_training_takes_away_what_was_calibrated_of_an_earlier_one(make_trainer):
+    trainer = make_trainer()
+    left = [Path(trainer.output_folder) / name for name in ("checkpoint_calibrated.pth", "calibration.json")]
+    for file in left:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("of an earlier training")
+    trainer.run_training()
+    assert not any(file.exists() for file in left)
+    for file in left:
+        file.write_text("of this one")
+    again = make_trainer(continue_training=True)  # nothing is left to be done
+    again.load_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
+    again.run_training()
+    assert all(file.exists() for file in left)
+
+
 def test_validation_is_judged_densely_and_says_what_nnunets_own_figure_is(make_trainer):
     trainer = make_trainer()
     trainer.run_training()
