@@ -66,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"the copy must not be called {args.plans} as well; name another with --to")
     if target.exists() and not args.overwrite:
         raise UserError(f"{target} exists; add --overwrite to replace it, or name another copy with --to")
+    if target.exists() and not _is_copy(target, new_plans):
+        raise UserError(f"{target} is no copy that this command has made; name another with --to")
 
     for option, text in (("--to", new_plans), ("--name", name)):
         if Path(text).name != text or text == ".." or "__" in text:  # which nnU-Net parts names of folders by
@@ -84,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
     if args.spacing:
         small.update(respace(whole, args.spacing, f"{new_plans}_{name}"))
     overrides = parse_overrides(args.pclmix)
+    if not isinstance(plans.get("pclmix", {}), dict):
+        raise UserError(f"{source}: expected names with values as pclmix, got {plans['pclmix']!r}; correct it")
     if overrides and isinstance(whole.get("pclmix"), dict):  # which would overrule those of the plans
         small["pclmix"] = {**whole["pclmix"], **overrides}
     copy = {**plans, "plans_name": new_plans, "configurations": {**plans["configurations"], name: small}}
@@ -98,6 +102,16 @@ def run(args: argparse.Namespace) -> int:
         print(f"Preprocess it: nnUNetv2_preprocess -d {dataset} -plans_name {new_plans} -c {name}")
     print(f"Train it: nnUNetv2_train {dataset} {name} 0 -p {new_plans} -tr nnUNetTrainerPCLMix")
     return 0
+
+
+def _is_copy(file: Path, name: str) -> bool:
+    """Whether these are plans with a configuration that has an architecture besides the one it inherits from."""
+    try:
+        plans: Any = json.loads(file.read_text(encoding="utf-8"))
+        added = [c for c in plans["configurations"].values() if {"inherits_from", "architecture"} <= c.keys()]
+        return plans["plans_name"] == name and bool(added)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return False
 
 
 def _write(plans: Mapping[str, Any], target: Path) -> None:

@@ -164,7 +164,9 @@ def test_settings_of_the_configuration_do_not_overrule_those_asked_for(folder: P
 def test_what_was_there_stays_where_the_disk_is_full(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "nnUNetPlansSmall.json").write_text("{}")
+    assert main(["small_plans", "-d", "127"]) == 0
+    before = (folder / "nnUNetPlansSmall.json").read_text()
+    capsys.readouterr()
 
     def full(path: Path, text: str, **_: object) -> None:
         with path.open("w") as file:
@@ -172,10 +174,10 @@ def test_what_was_there_stays_where_the_disk_is_full(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    assert main(["small_plans", "-d", "127", "--overwrite"]) == 1
+    assert main(["small_plans", "-d", "127", "--batch-size", "3", "--overwrite"]) == 1
     assert "nnUNetPlansSmall.json cannot be written (No space left on device)" in capsys.readouterr().err
     assert sorted(path.name for path in folder.iterdir()) == ["nnUNetPlans.json", "nnUNetPlansSmall.json"]
-    assert (folder / "nnUNetPlansSmall.json").read_text() == "{}"
+    assert (folder / "nnUNetPlansSmall.json").read_text() == before
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"configurations": [1]}', '{"configurations": {"2d": 1}}'])
@@ -211,6 +213,23 @@ def test_existing_copy_is_kept_unless_told_otherwise(folder: Path, capsys: pytes
     assert main(["small_plans", "-d", "127", "--batch-size", "3", "--overwrite"]) == 0
     plans = json.loads((folder / "nnUNetPlansSmall.json").read_text())
     assert plans["configurations"]["2d_small"]["batch_size"] == 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{", '[{"train": [], "val": []}]', '{"plans_name": "other", "configurations": {"2d": {"batch_size": 2}}}'],
+)
+def test_only_copies_are_replaced(folder: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "other.json").write_text(content)
+    assert main(["small_plans", "-d", "127", "--to", "other", "--overwrite"]) == 1
+    assert "other.json is no copy that this command has made; name another with --to" in capsys.readouterr().err
+    assert (folder / "other.json").read_text() == content
+
+
+def test_settings_that_are_none_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "nnUNetPlans.json").write_text(json.dumps({**planned(), "pclmix": None}))
+    assert main(["small_plans", "-d", "127", "--pclmix", "seed=1"]) == 1
+    assert "expected names with values as pclmix, got None" in capsys.readouterr().err
 
 
 def test_unset_folder_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
