@@ -71,7 +71,7 @@ class CaseFacts:
     Attributes:
         identifier: the case.
         findings: what is wrong with its files.
-        digest: equal for cases with the same image; None where no image could be read.
+        digest: equal for cases with the same image; None where no image could be read, or nothing shows.
         shape: voxels along z, y, x of the image; None likewise.
         spacing: mm along z, y, x; None likewise.
         axis: the axis along which the slices lie.
@@ -149,6 +149,7 @@ def _examine_images(case: RawCase, scope: Scope) -> _Images:
     counts: list[int] = []
     first: Path | None = None
     grid: tuple[tuple[int, ...], tuple[float, ...], Geometry] | None = None
+    varied = False
     files = [path for path in case.images if path.is_file()]
     for path in files:
         volume = _read(path, case.identifier, scope.reader, findings)
@@ -170,20 +171,22 @@ def _examine_images(case: RawCase, scope: Scope) -> _Images:
                         (case.identifier,),
                     )
                 )
-        findings += [
+        if any(not is_constant(channel) for channel in volume.array):  # opacity is constant in most pictures
+            varied = True
+            continue
+        findings.append(
             Finding(
                 "error",
                 "constant",
-                f"{path} is {volume.array[channel].flat[0]:g} everywhere",
+                f"{path} is {volume.array.flat[0]:g} everywhere",
                 "export the image again, or leave out the case",
                 (case.identifier,),
             )
-            for channel in range(volume.array.shape[0])
-            if is_constant(volume.array[channel])
-        ]
+        )
     if len(counts) == len(case.images):
         findings += _check_channels(case, counts, scope)
-    return _Images(findings, "".join(digests) or None, first, grid)
+    # constant images are alike, which is told of each of them already
+    return _Images(findings, "".join(digests) if varied else None, first, grid)
 
 
 def _check_channels(case: RawCase, counts: list[int], scope: Scope) -> list[Finding]:

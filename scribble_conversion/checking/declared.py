@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from scribble_conversion.checking.dataset import RawDataset
 from scribble_conversion.checking.finding import Finding
+from scribble_conversion.source import IGNORE_NAME
 
 
 def check_declared(dataset: RawDataset) -> Iterator[Finding]:
-    """Check the integers of the labels; that no ``ignore`` is declared is for ``unlabelled`` to judge."""
+    """Check the labels and channels; that no ``ignore`` is declared is for ``unlabelled`` to judge."""
+    yield from _check_forms(dataset.content)
     if dataset.labels.get("background") != (0,):
         yield Finding(
             "error", "labels", "dataset.json does not declare background as 0", 'write "background": 0 into its labels'
@@ -39,6 +42,42 @@ def check_declared(dataset: RawDataset) -> Iterator[Finding]:
             f"dataset.json declares the labels {_listed(values)}, without {_listed(missing)}",
             "nnU-Net demands consecutive integers: change dataset.json and the label files, or convert again",
         )
+
+
+def _check_forms(content: Mapping[str, Any]) -> Iterator[Finding]:
+    """What can be understood, but ends nnU-Net with a traceback."""
+    labels, order = content["labels"], content.get("regions_class_order")
+    ignore, background = labels.get(IGNORE_NAME), labels.get("background")
+    if ignore is not None and not isinstance(ignore, int):
+        yield Finding(
+            "error", "ignore", f"ignore is declared as {ignore!r}, no integer", "write it without quotes and brackets"
+        )
+    if isinstance(background, list):
+        yield Finding("error", "labels", f"background is declared as {background}, a list", 'write "background": 0')
+    regions = {name: value for name, value in labels.items() if name != IGNORE_NAME and not _is_background(value)}
+    regional = any(isinstance(value, list) and len(value) > 1 for value in regions.values())
+    if regional and not (isinstance(order, list) and len(order) == len(regions)):
+        has = "no regions_class_order" if order is None else f"{order!r} as regions_class_order"
+        yield Finding(
+            "error",
+            "labels",
+            f"dataset.json declares {len(regions)} regions ({', '.join(map(str, regions))}) and {has}",
+            "write as regions_class_order a list with one label per region, in the order of the regions, that tells "
+            "what a voxel of the region is where no later one holds it",
+        )
+    key = "modality" if "modality" in content else "channel_names"  # nnU-Net prefers the former
+    if not isinstance(content.get(key), dict):
+        yield Finding(
+            "error",
+            "channels",
+            f"dataset.json declares its {key} as a list",
+            f'write them with numbers, {{"0": {str(content[key][0])!r}, ...}}'.replace("'", '"'),
+        )
+
+
+def _is_background(value: object) -> bool:
+    integers = value if isinstance(value, list) else [value]
+    return all(str(integer) == "0" for integer in integers)
 
 
 def _listed(values: list[int]) -> str:

@@ -81,11 +81,7 @@ def inspect(
     inspection = Inspection(dataset, reader, facts, ())
     findings += _check_scribbles(inspection)
     findings += _check_thin(inspection, scope, processes, plans, resampled_cases)
-    # Constant images are alike, which is told of each of them already.
-    constant = {name for finding in findings if finding.check == "constant" for name in finding.cases}
-    digests = {
-        case.identifier: case.digest for case in facts if case.digest is not None and case.identifier not in constant
-    }
+    digests = {case.identifier: case.digest for case in facts if case.digest is not None}
     findings += check_duplicates(digests, frozenset(case.identifier for case in dataset.cases if case.test))
     findings += check_splits(dataset, digests)
     findings += check_held_out_cases(dataset)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import filecmp
-import glob
 import json
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ def _check_copies(dataset: RawDataset, folder: Path, reader: Reader, again: str)
     copies = folder / _COPIES
     if not copies.is_dir():
         return
+    made = _times_made(folder)
     changed, missing, newer = [], [], []
     for case in dataset.training:
         if case.label is None:
@@ -51,7 +52,7 @@ def _check_copies(dataset: RawDataset, folder: Path, reader: Reader, again: str)
             missing.append(case.identifier)
         elif not _same_label(case.label, copy, reader):
             changed.append(case.identifier)
-        elif _images_newer(case, folder):
+        elif _images_newer(case, made.get(case.identifier, inf)):
             newer.append(case.identifier)
     for cases, what, cure in (
         # nnU-Net does not replace a copy that is newer than the label, say one put there with its old time
@@ -145,9 +146,15 @@ def _same_label(label: Path, copy: Path, reader: Reader) -> bool:
         return False
 
 
-def _images_newer(case: RawCase, folder: Path) -> bool:
-    """Whether an image was written after the oldest file that was preprocessed from it."""
-    files = [path for path in folder.glob(f"*/{glob.escape(case.identifier)}.*") if path.parent.name != _COPIES]
-    made = [path.stat().st_mtime for path in files]
-    images = [path.stat().st_mtime for path in case.images if path.is_file()]
-    return bool(made and images) and max(images) > min(made)
+def _times_made(folder: Path) -> dict[str, float]:
+    """When the oldest file that was preprocessed from each case was written; of all at once, for there are many."""
+    made: dict[str, float] = {}
+    for path in folder.glob("*/*"):
+        if path.parent.name != _COPIES and path.is_file():
+            made[path.stem] = min(made.get(path.stem, inf), path.stat().st_mtime)
+    return made
+
+
+def _images_newer(case: RawCase, made: float) -> bool:
+    """Whether an image was written after that."""
+    return any(path.stat().st_mtime > made for path in case.images if path.is_file())

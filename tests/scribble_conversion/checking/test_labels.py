@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from tests.scribble_conversion.checking.hands import (
     CASE,
@@ -49,6 +50,50 @@ def recode(made: Acdc, codes: dict[int, int], labels: dict[str, int]) -> None:
     for path in [*every_label(made), *every_label(made, "labelsTr_dense")]:
         edit_label(path, lambda array: table[array])
     declare(made, labels=labels)
+
+
+LABELS = {"background": 0, "RV": 1, "MYO": 2, "LV": 3, "ignore": 4}
+REGIONS = {"background": 0, "heart": [1, 2, 3], "MYO": 2, "LV": 3, "ignore": 4}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": {**LABELS, "ignore": "4"}}, "error: ignore is declared as '4', no integer; "),
+        ({"labels": {**LABELS, "ignore": [4]}}, "error: ignore is declared as [4], no integer; "),
+        ({"labels": {**LABELS, "background": [0]}}, "error: background is declared as [0], a list; "),
+        ({"labels": REGIONS}, "error: dataset.json declares 3 regions (heart, MYO, LV) and no regions_class_order; "),
+        (
+            {"labels": REGIONS, "regions_class_order": [1, 2]},
+            "error: dataset.json declares 3 regions (heart, MYO, LV) and [1, 2] as regions_class_order; ",
+        ),
+        ({"labels": REGIONS, "regions_class_order": [1, 2, 3]}, None),
+        ({"labels": {**LABELS, "RV": "1", "MYO": [2]}}, None),
+    ],
+)
+def test_declarations_that_nnunet_does_not_understand(
+    sound: Acdc, check: Lines, changes: dict, message: str | None
+) -> None:
+    """Errors, and no others, are what nnU-Net itself refuses."""
+    declare(sound, **changes)
+    lines = check()
+    assert [line for line in lines if line.startswith("error")] == lines
+    if message is None:
+        assert lines == []
+        LabelManager(changes["labels"], changes.get("regions_class_order"))
+    else:
+        assert len(lines) == 1
+        assert lines[0].startswith(message)
+        with pytest.raises((AssertionError, RuntimeError)):
+            LabelManager(changes["labels"], changes.get("regions_class_order"))
+
+
+def test_channels_in_a_list(sound: Acdc, check: Lines) -> None:
+    """nnU-Net asks for their keys."""
+    declare(sound, channel_names=["cine-MRI"])
+    assert check() == [
+        'error: dataset.json declares its channel_names as a list; write them with numbers, {"0": "cine-MRI", ...}'
+    ]
 
 
 def test_ignore_among_the_labels(sound: Acdc, check: Lines) -> None:

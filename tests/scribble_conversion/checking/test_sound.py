@@ -92,6 +92,26 @@ def test_pictures(tmp_path: Path, check: Lines) -> None:
     assert line.startswith(f"error: {path} cannot be read as an image (")
 
 
+def test_pictures_with_opacity(tmp_path: Path, check: Lines) -> None:
+    """One channel is the same everywhere, as in most pictures; alike are they by all of them."""
+    folder = make_png(tmp_path / "Dataset005_Cells")
+    names = {"0": "R", "1": "G", "2": "B", "3": "A"}
+    edit_json(folder / "dataset.json", lambda content: content.update(channel_names=names))
+    paths = [folder / "imagesTr" / f"cells_{number}_0000.png" for number in range(3)]
+    for path in paths:
+        picture = io.imread(path)
+        io.imsave(path, np.stack([picture, picture, picture, np.full_like(picture, 255)], 2), check_contrast=False)
+    assert check(dataset=str(folder)) == []
+    paths[1].write_bytes(paths[0].read_bytes())
+    [line] = check(dataset=str(folder))
+    assert "cells_0" in line and "cells_1" in line
+    io.imsave(paths[1], np.full_like(io.imread(paths[1]), 255), check_contrast=False)
+    paths[2].write_bytes(paths[1].read_bytes())
+    assert [line.partition(" is ")[2].partition(";")[0] for line in check(dataset=str(folder))] == [
+        "255 everywhere"
+    ] * 2
+
+
 def test_regions(sound: Acdc, check: Lines) -> None:
     declare(
         sound,
