@@ -61,7 +61,7 @@ def repair_labels(
     """
     notes: list[str] = []
     require_code(unlabelled or 0, "--unlabelled-value")
-    names, called = _declared_labels(declared.get("labels"), notes)
+    names, called = declared_labels(declared.get("labels"), notes)
     ignored = None if called is None else names[called][0]
     classes = {name: value for name, value in names.items() if name != called}
     value = _unlabelled(unlabelled, scribbles, dense, classes, notes)
@@ -95,12 +95,20 @@ def repair_labels(
 
 def unused_value(declared: Mapping[str, Any], values: Collection[int]) -> int:
     """The lowest integer above all that occur in files or that ``dataset.json`` has a name for."""
-    named, _ = _declared_labels(declared.get("labels"), [])
+    named, _ = declared_labels(declared.get("labels"), [])
     return max(0, *values, *(code for codes in named.values() for code in codes)) + 1
 
 
-def _declared_labels(labels: object, notes: list[str]) -> tuple[dict[str, tuple[int, ...]], str | None]:
-    """The labels of ``dataset.json`` as far as they can be read, and which of them means unlabelled."""
+def declared_labels(labels: object, notes: list[str]) -> tuple[dict[str, tuple[int, ...]], str | None]:
+    """Read labels of ``dataset.json`` that may be written wrongly.
+
+    Args:
+        labels: its entry of that name.
+        notes: gets what cannot be read, and what was turned round.
+
+    Returns:
+        Name to integers as far as they can be read, and which of them means unlabelled.
+    """
     if labels is None:
         return {}, None
     if not isinstance(labels, Mapping):

@@ -12,7 +12,7 @@ from nnunetv2.imageio.reader_writer_registry import LIST_OF_IO_CLASSES
 from scribble_conversion.console import UserError
 from scribble_conversion.formats import natural
 from scribble_conversion.readers.scribblebench import RawDataset
-from scribble_conversion.repair import RepairedLabels, ignore_name
+from scribble_conversion.repair import RepairedLabels, declared_labels
 from scribble_conversion.source import Source
 
 _RAW = "nnUNet_raw"
@@ -54,12 +54,8 @@ def preprocessed_folder() -> Path | None:
 
 def declared_ignore(declared: Mapping[str, Any]) -> int | None:
     """The value that a ``dataset.json`` declares as ignored, None where it declares none."""
-    labels = declared.get("labels")
-    if not isinstance(labels, Mapping):
-        return None
-    called = ignore_name(name for name in labels if isinstance(name, str))
-    value = None if called is None else labels[called]
-    return value if isinstance(value, int) else None
+    labels, called = declared_labels(declared.get("labels"), [])
+    return None if called is None else labels[called][0]
 
 
 def source_of(found: RawDataset, repaired: RepairedLabels, format_name: str, option: str) -> Source:

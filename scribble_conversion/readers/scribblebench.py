@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,9 @@ from scribble_conversion.source import Case, name_some
 
 _WITH_CHANNEL = NamePattern.parse("{case}_{channel}", channel=NUMBERED_CHANNEL)
 _BARE = NamePattern.parse("{case}")
+_RAW = "nnUNet_raw"
+
+Folds = tuple[Mapping[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class RawDataset:
     cases: tuple[Case, ...]
     channels: int
     file_ending: str
-    folds: tuple[Mapping[str, tuple[str, ...]], ...] = ()
+    folds: Folds = ()
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -63,7 +67,8 @@ def find_raw_dataset(
             are optional.
         case_pattern: how the cases are named, to tell the patients; empty for those that ``dataset.json`` records, or
             that names of a known kind tell, else every case is a patient.
-        preprocessed: ``nnUNet_preprocessed``, where the dataset's ``splits_final.json`` is looked for after ``data``.
+        preprocessed: ``nnUNet_preprocessed``, where a dataset in ``nnUNet_raw`` has the ``splits_final.json`` that
+            nnU-Net reads, while the one beside the images may be older; of others it is looked for after ``data``.
         option: the command line option that named the dataset, for messages.
 
     Returns:
@@ -117,7 +122,7 @@ def find_raw_dataset(
         cases=tuple(cases),
         channels=len(next(iter(training.values()))),
         file_ending=ending,
-        folds=_read_splits(data, preprocessed),
+        folds=_read_splits(data, preprocessed, notes),
         notes=tuple(notes),
     )
 
@@ -208,15 +213,27 @@ def _patients(
     return {**own, **(told[0] if told else {}), **known}
 
 
-def _read_splits(data: Path, preprocessed: Path | None) -> tuple[Mapping[str, tuple[str, ...]], ...]:
+def _read_splits(data: Path, preprocessed: Path | None, notes: list[str]) -> Folds:
     """The dataset's own folds; empty where there are none or they have another form."""
-    places = [data, *([preprocessed / data.resolve().name] if preprocessed else [])]
-    for path in (place / "splits_final.json" for place in places):
-        if not path.is_file():
-            continue
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return tuple({side: tuple(map(str, fold[side])) for side in ("train", "val")} for fold in content)
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
-            continue
-    return ()
+    own = _folds_of(data)
+    if preprocessed is None:
+        return own
+    used = _folds_of(preprocessed / data.resolve().name)
+    raw = os.environ.get(_RAW)
+    is_used = raw and Path(raw).resolve() == data.resolve().parent
+    if not (own and used and own != used):
+        return own or used
+    taken, left = (preprocessed, data) if is_used else (data, preprocessed)
+    notes.append(f"{taken} and {left} have different folds (splits_final.json) of this dataset, the former's were read")
+    return used if is_used else own
+
+
+def _folds_of(folder: Path) -> Folds:
+    path = folder / "splits_final.json"
+    if not path.is_file():
+        return ()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return tuple({side: tuple(map(str, fold[side])) for side in ("train", "val")} for fold in content)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return ()

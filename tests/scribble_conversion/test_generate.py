@@ -170,10 +170,11 @@ def test_held_out_and_dense_patients(raw: Path, tmp_path: Path) -> None:
     assert (read(raw / NAME / "labelsTr" / "one_01.nii.gz") == IGNORE).any()
 
 
-def test_what_is_ignored_in_the_dense_labels_stays_so(raw: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("declared", [4, "4", [4]])
+def test_what_is_ignored_in_the_dense_labels_stays_so(raw: Path, tmp_path: Path, declared: object) -> None:
     given = write_raw_dataset(tmp_path / "given")
     content = json.loads((given / "dataset.json").read_text())
-    content["labels"]["ignore"] = 4
+    content["labels"]["ignore"] = declared
     (given / "dataset.json").write_text(json.dumps(content))
     unsure = dense_volume(0)
     unsure[:, :, 25:] = 4

@@ -136,13 +136,33 @@ def test_more_patients_may_be_unlabelled_than_before(raw: Path) -> None:
         {"train": ["three_01", "two_01"], "val": ["one_01", "one_02"]},
         {"train": ["one_01", "one_02", "three_01"], "val": ["two_01"]},
     ]
-    (raw / CONVERTED / "splits_final.json").write_text(json.dumps(folds))
+    (raw.parent / "preprocessed" / CONVERTED / "splits_final.json").write_text(json.dumps(folds))
     assert _shorten("--fraction", "0.5", "--unlabelled-patients", "one_01") == 0
     written = raw / NAME
     supervision = json.loads((written / "dataset.json").read_text())["scribbles"]["supervision"]
     assert supervision == {"one_01": "none", "three_01": "none", "two_01": "dense"}
     folds[0]["val"].remove("one_01")
     assert json.loads((written / "splits_final.json").read_text()) == folds
+
+
+@pytest.mark.parametrize("other_raw", [False, True])
+def test_the_folds_are_those_that_nnunet_reads(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], other_raw: bool
+) -> None:
+    """Of a dataset elsewhere, which happens to be called like one of nnU-Net's, its own."""
+    used, older = raw.parent / "preprocessed" / CONVERTED, raw / CONVERTED
+    folds = [{"train": ["one_01", "one_02", "three_01"], "val": ["two_01"]}]
+    (used / "splits_final.json").write_text(json.dumps(folds))
+    before = json.loads((older / "splits_final.json").read_text())
+    assert folds != before
+    if other_raw:
+        (tmp_path / "other").mkdir()
+        monkeypatch.setenv("nnUNet_raw", str(tmp_path / "other"))
+    given = ["shorten", "--dataset", str(older), "-d", "301", "-np", "1", "--fraction", "0.5"]
+    assert main(given) == 0
+    (written,) = (tmp_path / "other" if other_raw else raw).glob("Dataset301_*")
+    assert json.loads((written / "splits_final.json").read_text()) == (before if other_raw else folds)
+    assert "have different folds (splits_final.json)" in capsys.readouterr().out
 
 
 def test_without_a_split_there_is_a_random_one(raw: Path) -> None:
