@@ -14,12 +14,12 @@ from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from tqdm import tqdm
 
 from benchmarks.accuracy.dataset import patient_of
-from benchmarks.accuracy.store import RunFolder, read_json
+from benchmarks.accuracy.judging import evaluate_run
+from benchmarks.accuracy.store import RunFolder
 from benchmarks.accuracy.summary import METRICS, RowRuns, RowSummary, summarise
 from benchmarks.accuracy.table import DIGITS, difference_cell, head, line, spread_cell
 from benchmarks.accuracy.trainers import at_hand
 from nnunetv2_pclmix.calibration import HeldOut, crossed_offsets
-from nnunetv2_pclmix.evaluation import evaluate_folder
 from nnunetv2_pclmix.folders import dataset_folder
 from nnunetv2_pclmix.held_out import labelled_voxels, load_predictor, predict_cases
 from scribble_conversion.console import UserError
@@ -28,10 +28,10 @@ FOLDER = "calibrated"
 
 
 def judge_calibrated(folders: Sequence[tuple[int, RunFolder]], references: Path) -> str:
-    """Predict the validation cases again with calibrated networks, and judge them densely.
+    """Predict the validation cases again with calibrated networks, and judge both predictions densely.
 
     No case is judged by offsets that strokes of its patient had a part in. Predictions and ``dense_evaluation.json`` go
-    into ``calibrated`` in the run's folder.
+    into ``calibrated`` in the run's folder; how the run itself was judged stays as it is.
 
     Args:
         folders: seed and folder of judged trainings of one row.
@@ -41,18 +41,18 @@ def judge_calibrated(folders: Sequence[tuple[int, RunFolder]], references: Path)
         A Markdown table: each seed as trained and calibrated, and the paired difference.
 
     Raises:
-        UserError: a checkpoint or a reference is missing.
+        UserError: a checkpoint, a prediction or a reference is missing.
     """
     summaries: list[RowSummary] = []
     for seed, folder in folders:
         predict_calibrated(folder)
-        dataset = folder.definition()["dataset_json"]
         target = folder.path / FOLDER
-        ending = dataset["file_ending"]
-        evaluate_folder(target, references, dataset["labels"], file_ending=ending, progress=False).write(target)
-        files = {"as trained": folder.scores_file, "calibrated": target / folder.scores_file.name}
+        calibrated = evaluate_run(folder, target, references)
+        calibrated.write(target)
+        # not what is stored, which may have been judged with other references
+        scores = {"as trained": evaluate_run(folder, folder.predictions(), references), "calibrated": calibrated}
         result = folder.result()
-        rows = [RowRuns(name, {(seed, 0): (read_json(file)["cases"], result)}) for name, file in files.items()]
+        rows = [RowRuns(name, {(seed, 0): (its.to_dict()["cases"], result)}) for name, its in scores.items()]
         summaries += summarise(rows, "as trained")
     return _table(summaries)
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from benchmarks.accuracy import fingerprint
 from benchmarks.accuracy.store import JUDGED, RunFolder, write_json
-from nnunetv2_pclmix.evaluation import evaluate_folder
+from nnunetv2_pclmix.evaluation import DenseEvaluation, evaluate_folder
 from nnunetv2_pclmix.judge import DENSE_FOLDER
 from scribble_conversion.console import UserError
 
@@ -32,21 +32,34 @@ def find_references(given: Path | None, dataset_name: str) -> Path | None:
     return default.resolve() if default.is_dir() else None
 
 
-def judge_run(folder: RunFolder, references: Path) -> None:
-    """Judge a run's predictions and write ``dense_evaluation.json`` and ``.csv`` into its folder.
+def evaluate_run(folder: RunFolder, predictions: Path, references: Path) -> DenseEvaluation:
+    """Scores of predictions of a run's validation cases.
+
+    Args:
+        folder: the run's.
+        predictions: where they are, its own or others of the same cases.
+        references: dense labels.
 
     Raises:
         UserError: predictions are missing, or a reference is missing or does not fit.
     """
     definition = folder.definition()
     ending = definition["dataset_json"]["file_ending"]
-    predictions = folder.predictions()
     missing = [case for case in definition["validation"] if not (predictions / (case + ending)).is_file()]
     if missing:
         raise UserError(f"{predictions} lacks the prediction of {missing[0]}; remove {folder.path} and run again")
-    result = evaluate_folder(
+    return evaluate_folder(
         predictions, references, definition["dataset_json"]["labels"], file_ending=ending, progress=False
     )
+
+
+def judge_run(folder: RunFolder, references: Path) -> None:
+    """Judge a run's predictions and write ``dense_evaluation.json`` and ``.csv`` into its folder.
+
+    Raises:
+        UserError: predictions are missing, or a reference is missing or does not fit.
+    """
+    result = evaluate_run(folder, folder.predictions(), references)
     folder.judging_file.unlink(missing_ok=True)
     result.write(folder.path)
     write_json(folder.judging_file, {"references": str(references), "code": fingerprint.of_judging()})

@@ -1,15 +1,19 @@
 """Finished trainings judged after calibration."""
 
+import shutil
+
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
 from benchmarks.accuracy import calibrated, cli, train
 from benchmarks.accuracy.jobs import write_plan
 from benchmarks.accuracy.judging import judge_run
-from benchmarks.accuracy.store import read_json, write_json
+from benchmarks.accuracy.store import RunFolder, read_json, write_json
 from nnunetv2_pclmix.evaluation.volume import read_labels
 from scribble_conversion.console import UserError
+from tests.benchmarks.conftest import COST
 
 
 def test_a_training_calibrated(trainer_of, workspace, monkeypatch):
@@ -49,6 +53,30 @@ def test_a_training_calibrated(trainer_of, workspace, monkeypatch):
     assert all(of_case["RV"]["dice"] == 0 < of_case["MYO"]["dice"] for of_case in scores.values())
     monkeypatch.undo()
     assert len(list(run.path.glob("tmp*"))) == 0
+
+
+def test_both_are_judged_with_the_references_named(workspace, tmp_path, monkeypatch):
+    references = workspace.raw / "labelsTr_dense"
+    cases = ["patient001_frame01", "patient002_frame01"]
+    run = RunFolder(tmp_path / "run")
+    write_json(run.definition_file, {"dataset_json": read_json(workspace.raw / "dataset.json"), "validation": cases})
+    write_json(run.result_file, {**COST, "predictions": "predictions"})
+    for folder in (tmp_path / "others", run.path / "predictions", run.path / calibrated.FOLDER):
+        folder.mkdir(parents=True)
+        for case in cases:
+            shutil.copy(references / f"{case}.nii.gz", folder)
+    judge_run(run, references)
+    stored = run.scores_file.read_bytes()
+    for case in cases:  # other references, without one of the structures
+        image = sitk.ReadImage(str(references / f"{case}.nii.gz"))
+        sitk.WriteImage(image * sitk.Cast(image != 1, image.GetPixelID()), str(tmp_path / "others" / f"{case}.nii.gz"))
+    monkeypatch.setattr(calibrated, "predict_calibrated", lambda folder: None)  # the same as predicted before
+    *_, was, now = calibrated.judge_calibrated([(1, run)], tmp_path / "others").splitlines()
+    was, now = ([cell.strip() for cell in line.strip("|").split("|")] for line in (was, now))
+    assert "0.000 ± 0.000" in was
+    assert was[1:7] == now[1:7]
+    assert now[7] == "+0.000 [+0.000, +0.000]"
+    assert run.scores_file.read_bytes() == stored
 
 
 def test_mistakes(trainer_of, write_grid, workspace, tmp_path, capsys):
