@@ -13,7 +13,7 @@ import torch
 from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from tqdm import tqdm
 
-from benchmarks.accuracy.dataset import patient_of
+from benchmarks.accuracy.dataset import patients_of
 from benchmarks.accuracy.judging import evaluate_run
 from benchmarks.accuracy.store import RunFolder
 from benchmarks.accuracy.summary import METRICS, RowRuns, RowSummary, summarise
@@ -30,8 +30,9 @@ FOLDER = "calibrated"
 def judge_calibrated(folders: Sequence[tuple[int, RunFolder]], references: Path) -> str:
     """Predict the validation cases again with calibrated networks, and judge both predictions densely.
 
-    No case is judged by offsets that strokes of its patient had a part in. Predictions and ``dense_evaluation.json`` go
-    into ``calibrated`` in the run's folder; how the run itself was judged stays as it is.
+    No case is judged by offsets that strokes of its patient had a part in (where all are one patient's: its own
+    strokes). Predictions and ``dense_evaluation.json`` go into ``calibrated`` in the run's folder; how the run itself
+    was judged stays as it is.
 
     Args:
         folders: seed and folder of judged trainings of one row.
@@ -91,7 +92,8 @@ def predict_calibrated(folder: RunFolder) -> None:
             raise UserError(f"{folder.path} has a single validation case, calibration needs others")
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
-        crossed = crossed_offsets(voxels, exclusive=not labels.has_regions, patients=[*map(patient_of, names)])
+        patients = patients_of(names, definition["dataset_json"])
+        crossed = crossed_offsets(voxels, exclusive=not labels.has_regions, patients=patients)
         for name, of_case, offsets in zip(tqdm(names, desc="writing", unit="case"), properties, crossed, strict=True):
             logits = torch.load(Path(scratch) / name).float()
             export_prediction_from_logits(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from nnunetv2_pclmix.folders import dataset_folder
 from nnunetv2_pclmix.small_plans import resolve_configuration
 from scribble_conversion.console import UserError
 from scribble_conversion.patients import PatientList
+from scribble_conversion.recorded import recorded_patients
 from scribble_conversion.source import Case
 
 
@@ -131,12 +132,13 @@ def dense_twin(scribbles: Preprocessed, dataset: str, cases: Sequence[str]) -> P
     return twin
 
 
-def patients_of_fold(fold: Fold, cases: Sequence[str]) -> tuple[list[str], list[str]]:
+def patients_of_fold(fold: Fold, cases: Sequence[str], dataset_json: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Training and validation cases of a fold.
 
     Args:
         fold: patients.
         cases: identifiers of all cases.
+        dataset_json: the dataset's.
 
     Returns:
         Cases to train with, cases to validate with, both sorted.
@@ -144,7 +146,7 @@ def patients_of_fold(fold: Fold, cases: Sequence[str]) -> tuple[list[str], list[
     Raises:
         UserError: a side is empty, a name is nobody's, or a patient is on both sides.
     """
-    known = [Case(case, patient_of(case), ()) for case in cases]
+    known = [Case(case, patient, ()) for case, patient in zip(cases, patients_of(cases, dataset_json), strict=True)]
     validation, training = PatientList.parse(fold.validation), PatientList.parse(fold.training)
     validation.require_known(known, f"validation = '{fold.validation}'")
     training.require_known(known, f"training = '{fold.training}'")
@@ -161,8 +163,14 @@ def patients_of_fold(fold: Fold, cases: Sequence[str]) -> tuple[list[str], list[
     return [case.identifier for case in taught], [case.identifier for case in held_out]
 
 
+def patients_of(cases: Sequence[str], dataset_json: Mapping[str, Any]) -> list[str]:
+    """Whose cases these are, as ``dataset.json`` records, else by their names."""
+    known = recorded_patients(dataset_json, cases)
+    return [known.get(case) or patient_of(case) for case in cases]
+
+
 def patient_of(case: str) -> str:
-    """Whose case it is: everything up to the first number (``patient021`` of ``patient021_frame01``)."""
+    """Whose case it is by its name: all up to the first number (``patient021`` of ``patient021_frame01``)."""
     match = re.match(r"(.*?\d+)(?=_|$)", case)
     return match[1] if match else case
 

@@ -58,7 +58,7 @@ def make_jobs(grid: Grid, device: str) -> list[Job]:
     if grid.precision != "float32" and device != "cpu":
         raise UserError(f"{grid.precision} is for the CPU; on {device} nnU-Net chooses by itself, leave precision out")
     scribbles = open_preprocessed(grid.dataset, grid.plans, grid.configuration)
-    folds = [patients_of_fold(fold, scribbles.cases) for fold in grid.folds]
+    folds = [patients_of_fold(fold, scribbles.cases, scribbles.dataset_json) for fold in grid.folds]
     _require_disjoint([validation for _, validation in folds])
     used = sorted({case for sides in folds for side in sides for case in side})
     needed = [grid.row(name) for table in grid.tables for name in table.rows]

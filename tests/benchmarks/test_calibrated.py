@@ -24,13 +24,16 @@ def test_a_training_calibrated(trainer_of, workspace, monkeypatch):
     trainer.perform_actual_validation()
     write_json(run.result_file, train.result_of(trainer, run, 1.0))
     judge_run(run, references)
-    cases = run.definition()["validation"]
+    definition = run.definition()
+    cases = definition["validation"]
+    definition["dataset_json"]["scribbles"] = {"patients": dict.fromkeys(cases, "mary")}
+    write_json(run.definition_file, definition)
     given = []
 
     def fixed(offsets):
         def crossed(voxels, *, exclusive, patients):
             assert exclusive
-            assert patients == ["patient003"] * len(voxels)
+            assert patients == ["mary"] * len(voxels)
             given.append(len(voxels))
             return [torch.tensor(offsets).double()] * len(voxels)
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from benchmarks.accuracy import fingerprint
-from benchmarks.accuracy.dataset import patient_of, patients_of_fold
+from benchmarks.accuracy.dataset import patient_of, patients_of, patients_of_fold
 from benchmarks.accuracy.grid import Fold, read_grid
 from benchmarks.accuracy.jobs import make_jobs
 from scribble_conversion.console import UserError
@@ -24,8 +24,8 @@ def _jobs(write_grid, **changes):
 
 
 def test_folds_are_chosen_by_their_validation_patients():
-    assert patients_of_fold(Fold("3"), CASES) == (CASES[:3], CASES[3:])
-    assert patients_of_fold(Fold("patient002", "1"), CASES) == (CASES[:2], CASES[2:3])
+    assert patients_of_fold(Fold("3"), CASES, {}) == (CASES[:3], CASES[3:])
+    assert patients_of_fold(Fold("patient002", "1"), CASES, {}) == (CASES[:2], CASES[2:3])
     assert [patient_of(c) for c in ("patient021_frame01", "case_001", "control_01_f1", "x")] == [
         *("patient021", "case_001", "control_01", "x"),
     ]
@@ -43,7 +43,15 @@ def test_folds_are_chosen_by_their_validation_patients():
 )
 def test_mistakes_in_folds(fold, sentence):
     with pytest.raises(UserError, match=sentence):
-        patients_of_fold(fold, CASES)
+        patients_of_fold(fold, CASES, {})
+
+
+def test_what_is_recorded_of_patients_comes_before_their_names():
+    cases = ["site1_pat02_ED", "site1_pat02_ES", "site1_pat03_ED", "site2_f1", "site3_f1"]
+    whose = ["site1_pat02", "site1_pat02", "site1_pat03", "site2_f1"]  # the last one as its own
+    content = {"scribbles": {"patients": dict(zip(cases, whose, strict=False))}}
+    assert patients_of(cases, content) == [*whose[:3], "site2", "site3"]
+    assert patients_of_fold(Fold("site1_pat03"), cases, content) == ([*cases[:2], *cases[3:]], cases[2:3])
 
 
 def test_a_job_holds_everything_that_defines_it(write_grid, workspace):
