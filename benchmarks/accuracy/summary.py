@@ -21,7 +21,10 @@ Scores = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and population standard deviation over cases."""
+    """Mean over seeds of each seed's mean over cases, and population standard deviation over cases.
+
+    For the deviation each case is averaged over the seeds first.
+    """
 
     mean: float
     std: float
@@ -47,8 +50,8 @@ class RowSummary:
         asked: seeds asked for.
         cases: cases judged.
         structures: by metric, then structure.
-        overall: by metric, the mean over the structures' means, and the standard deviation over cases of each case's
-            mean over structures.
+        overall: by metric, the mean over seeds of each seed's mean over the structures' means, and the standard
+            deviation over cases of each case's mean over structures.
         by_seed: by metric, the overall mean of each seed in ``seeds``.
         difference: by metric, against the baseline, over the seeds that both have; empty for the baseline and where
             there is none.
@@ -92,16 +95,21 @@ def summarise(rows: Sequence[RowRuns], baseline: str) -> list[RowSummary]:
         if not seeds:
             summaries.append(RowSummary(row.name, (), asked, 0))
             continue
-        cases, structures, values = _seed_average(row, seeds)
+        cases, structures, values = _of_seeds(row, seeds)
+        by_case = _nanmean(values, 0)
+        by_seed = {m: [_mean_of_means(of_seed) for of_seed in values[..., k]] for k, m in enumerate(METRICS)}
         summaries.append(
             RowSummary(
                 row.name,
                 tuple(seeds),
                 asked,
                 len(cases),
-                {m: {s: _spread(values[:, j, k]) for j, s in enumerate(structures)} for k, m in enumerate(METRICS)},
-                {m: _overall(values[:, :, k]) for k, m in enumerate(METRICS)},
-                {m: [_overall(_of_seed(row, seed)[2][:, :, k]).mean for seed in seeds] for k, m in enumerate(METRICS)},
+                {
+                    m: {s: _spread(_nanmean(values[..., j, k], 1), by_case[:, j, k]) for j, s in enumerate(structures)}
+                    for k, m in enumerate(METRICS)
+                },
+                {m: _spread(np.array(by_seed[m]), _nanmean(by_case[..., k], 1)) for k, m in enumerate(METRICS)},
+                by_seed,
                 {} if compared is None or compared is row else _differences(row, compared),
                 _cost(row),
             )
@@ -110,7 +118,7 @@ def summarise(rows: Sequence[RowRuns], baseline: str) -> list[RowSummary]:
 
 
 Values = tuple[list[str], list[str], np.ndarray]
-"""Cases, structures, and (cases, structures, metrics) values, NaN where undefined."""
+"""Cases, structures, and (..., cases, structures, metrics) values, NaN where undefined."""
 
 
 def _complete_seeds(row: RowRuns) -> list[int]:
@@ -129,32 +137,33 @@ def _of_seed(row: RowRuns, seed: int) -> Values:
     return cases, structures, np.array(table)
 
 
-def _seed_average(row: RowRuns, seeds: Sequence[int]) -> Values:
+def _of_seeds(row: RowRuns, seeds: Sequence[int]) -> Values:
+    """Several seeds, the first axis of the values."""
     parts = [_of_seed(row, seed) for seed in seeds]
-    return parts[0][0], parts[0][1], _nanmean(np.stack([values for _, _, values in parts]), 0)
+    return parts[0][0], parts[0][1], np.stack([values for _, _, values in parts])
 
 
 def _differences(row: RowRuns, baseline: RowRuns) -> dict[str, Difference]:
     seeds = [seed for seed in _complete_seeds(row) if seed in _complete_seeds(baseline)]
     if not seeds:
         return {}
-    both = [_seed_average(each, seeds) for each in (row, baseline)]
+    both = [_of_seeds(each, seeds) for each in (row, baseline)]
     shared = sorted(set(both[0][0]) & set(both[1][0]))
-    mine, theirs = (_nanmean(v[[c.index(case) for case in shared]], 1) for c, _, v in both)
-    return {m: paired_difference(mine[:, k], theirs[:, k]) for k, m in enumerate(METRICS)} if shared else {}
+    mine, theirs = (_nanmean(v[:, [c.index(case) for case in shared]], 2) for c, _, v in both)
+    return {m: paired_difference(mine[..., k], theirs[..., k]) for k, m in enumerate(METRICS)} if shared else {}
 
 
 def paired_difference(values: np.ndarray, baseline: np.ndarray) -> Difference:
     """Mean difference with a percentile bootstrap interval over cases.
 
     Args:
-        values: (cases,) scores.
-        baseline: (cases,) scores of the same cases.
+        values: (seeds, cases) scores.
+        baseline: (seeds, cases) scores of the same cases.
 
     Returns:
-        ``values - baseline``; the interval is NaN for fewer than two cases.
+        ``values - baseline``, averaged over the seeds; the interval is NaN for fewer than two cases.
     """
-    difference = values - baseline
+    difference = _nanmean(values - baseline, 0)
     difference = difference[np.isfinite(difference)]
     if len(difference) < 2:
         return Difference(
@@ -177,14 +186,20 @@ def _cost(row: RowRuns) -> dict[str, float]:
     return {name: float(np.mean([result[name] for result in results])) for name in names}
 
 
-def _overall(values: np.ndarray) -> Spread:
+def _mean_of_means(values: np.ndarray) -> float:
     """Of (cases, structures) values."""
-    return Spread(float(_nanmean(_nanmean(values, 0), 0)), _spread(_nanmean(values, 1)).std)
+    return float(_nanmean(_nanmean(values, 0), 0))
 
 
-def _spread(values: np.ndarray) -> Spread:
-    values = values[np.isfinite(values)]
-    return Spread(float(values.mean()), float(values.std())) if len(values) else Spread(math.nan, math.nan)
+def _spread(by_seed: np.ndarray, by_case: np.ndarray) -> Spread:
+    """Mean of the seeds' means, standard deviation of the cases' values.
+
+    Not the mean of the cases' values: of a structure that one seed invents in one case, an average over the seeds would
+    count its 0 as much as what all seeds agree on, and lie below all seeds.
+    """
+    if not np.isfinite(by_case).any():
+        return Spread(math.nan, math.nan)
+    return Spread(float(_nanmean(by_seed, 0)), float(np.nanstd(by_case)))
 
 
 def _nanmean(values: np.ndarray, axis: int) -> np.ndarray:

@@ -161,8 +161,9 @@ def _cost(rows: Sequence[RowSummary]) -> list[str]:
 def _notes(table: Mapping[str, Any], rows: Sequence[RowSummary], origin: Origin) -> list[str]:
     cases = sorted({row.cases for row in rows if row.seeds})
     lines = [
-        f"- Mean ± standard deviation over {' or '.join(map(str, cases)) or 'no'} cases, each averaged over the seeds "
-        f"{', '.join(map(str, table['seeds']))} as far as they are judged.",
+        f"- Mean ± standard deviation over {' or '.join(map(str, cases)) or 'no'} cases: the mean of the means of the "
+        f"seeds {', '.join(map(str, table['seeds']))}, as far as they are judged, ± the deviation of the cases, each "
+        "averaged over the seeds.",
         "- Against the baseline: mean paired difference over cases, of the seeds that both have, with its "
         f"{CONFIDENCE:.0%} bootstrap interval over cases. It does not hold the chance of the seeds, nor that two cases "
         "of a patient are alike.",

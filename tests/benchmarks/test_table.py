@@ -47,16 +47,34 @@ def test_a_structure_in_neither_volume_is_left_out():
     assert row.overall["dice"].mean == pytest.approx(0.9)
 
 
+def test_a_structure_that_one_seed_invents_counts_in_that_seed_alone():
+    def scores(*of_rv):
+        return {
+            case: {"LV": {"dice": 0.8, "hd95_mm": 1.0}, "RV": {"dice": rv, "hd95_mm": 1.0}}
+            for case, rv in zip("abc", of_rv, strict=True)
+        }
+
+    first, second, neither = scores(None, 0.0, 0.9), scores(0.0, None, 0.9), scores(None, None, 0.9)
+    stock = _row("stock", {(1, 0): neither, (2, 0): neither})
+    _, mine = summarise([stock, _row("mine", {(1, 0): first, (2, 0): second})], "stock")
+    assert mine.by_seed["dice"] == pytest.approx([0.625, 0.625])
+    assert mine.overall["dice"].mean == pytest.approx(0.625)
+    assert mine.structures["dice"]["RV"].mean == pytest.approx(0.45)
+    single = [summarise([stock, _row("mine", {(1, 0): s})], "stock")[1].difference["dice"] for s in (first, second)]
+    assert [d.mean for d in single] == pytest.approx([-0.4 / 3] * 2)
+    assert mine.difference["dice"].mean == pytest.approx(-0.4 / 3)
+
+
 def test_the_difference_is_paired():
     rng = np.random.default_rng(1)
     hardness = rng.normal(0.6, 0.2, 40)  # far larger than the difference
     gain = rng.normal(0.05, 0.02, 40)
-    d = paired_difference(hardness + gain, hardness)
+    d = paired_difference((hardness + gain)[None], hardness[None])
     assert d.mean == pytest.approx(gain.mean())
     assert 0.04 < d.low < d.mean < d.high < 0.06
     half = 1.96 * gain.std() / math.sqrt(40)
     assert (d.high - d.low) / 2 == pytest.approx(half, rel=0.1)
-    assert math.isnan(paired_difference(np.ones(1), np.zeros(1)).low)
+    assert math.isnan(paired_difference(np.ones((1, 1)), np.zeros((1, 1))).low)
 
 
 def test_rows_are_compared_over_the_cases_they_share():
