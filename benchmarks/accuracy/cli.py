@@ -303,11 +303,11 @@ def _references_for(given: Path | None, dataset_name: str) -> Path:
 
 
 def _write(output: Path, any_code: bool) -> None:
-    from benchmarks.accuracy.table import write_tables
+    from benchmarks.accuracy.table import PICTURES, write_tables
 
     for file in write_tables(output, any_code):
-        curves = ", _curves.png" if file.with_name(f"{file.stem}_curves.png").exists() else ""
-        print(f"Written: {file} (.json, .png{curves})")
+        drawn = [ending for ending in PICTURES if file.with_name(f"{file.stem}{ending}").exists()]
+        print(f"Written: {file} ({', '.join(['.json', *drawn])})")
 
 
 def _dataset_name(output: Path) -> str:

@@ -135,8 +135,9 @@ class Grid:
                 raise UserError(f"the grid '{self.name}' has no {what}; add [[{what}s]]")
         _one_of(f"precision of the grid '{self.name}'", self.precision, PRECISIONS)
         stems = [file_stem(table.name) for table in self.tables]
+        taken = ["plan", *stems, *(f"{stem}_curves" for stem in stems)]
         for table, stem in zip(self.tables, stems, strict=True):
-            if stem == "plan" or stems.count(stem) > 1:
+            if taken.count(stem) > 1:
                 raise UserError(f"the files of table '{table.name}' would replace others; name it otherwise")
             for name in table.rows:
                 self.row(name)

@@ -15,6 +15,7 @@ from benchmarks.accuracy.plot import plot_rows
 from benchmarks.accuracy.store import JUDGED, RunFolder, read_json, write_json
 from benchmarks.accuracy.summary import CONFIDENCE, METRICS, Difference, RowRuns, RowSummary, Spread, summarise
 
+PICTURES = (".png", "_curves.png")
 TITLES = {"dice": "Dice", "hd95_mm": "HD95 (mm)"}
 DIGITS = {"dice": 3, "hd95_mm": 1}
 
@@ -27,7 +28,8 @@ def write_tables(output: Path, any_code: bool = False) -> list[Path]:
         any_code: count finished runs of other code with the same settings.
 
     Returns:
-        The Markdown files; JSON, PNG and the trainings' curves lie beside them.
+        The Markdown files; JSON lies beside them, and pictures of the table and of the trainings' curves where there is
+        something to draw.
 
     Raises:
         UserError: there is no plan.
@@ -40,6 +42,9 @@ def write_tables(output: Path, any_code: bool = False) -> list[Path]:
         rows, origin = _runs(table["rows"], jobs, folders)
         summaries = summarise(rows, table["baseline"])
         stem = file_stem(table["name"])
+        table_picture, curves_picture = (output / f"{stem}{ending}" for ending in PICTURES)
+        for picture in (table_picture, curves_picture):
+            picture.unlink(missing_ok=True)  # it may show what is no longer planned or judged
         file = output / f"{stem}.md"
         file.write_text(markdown(plan["grid"], table, summaries, origin), encoding="utf-8")
         write_json(
@@ -47,11 +52,11 @@ def write_tables(output: Path, any_code: bool = False) -> list[Path]:
             _plain({"grid": plan["grid"], "table": table, "rows": [dataclasses.asdict(row) for row in summaries]}),
         )
         if any(row.seeds for row in summaries):
-            plot_rows(summaries, table["baseline"], output / f"{stem}.png")
+            plot_rows(summaries, table["baseline"], table_picture)
         trained = ((job, folder) for job, folder in zip(jobs, folders, strict=True) if folder.result_file.is_file())
         curves = [curve for job, folder in trained if (curve := read_curve(folder, job["row"]))]
         if curves:
-            plot_curves(curves, output / f"{stem}_curves.png")
+            plot_curves(curves, curves_picture)
         written.append(file)
     return written
 

@@ -130,7 +130,7 @@ def test_mistakes_in_the_choice(write_grid):
     table = {"name": "main", "baseline": "stock", "epochs": 1, "iterations": 2, "seeds": [1], "rows": ["stock"]}
     with pytest.raises(UserError, match="there is no row in the chosen tables 'mine'; there are stock"):
         read_grid(write_grid(tables=[table]), {"only_rows": ["mine"]})
-    for names in (["plan"], ["a b", "a_b"]):
+    for names in (["plan"], ["a b", "a_b"], ["a_curves", "a"]):
         with pytest.raises(UserError, match=f"the files of table '{names[0]}' would replace others"):
             read_grid(write_grid(tables=[{**table, "name": name} for name in names]))
     with pytest.raises(UserError, match="there is no table 'none'; there are main"):

@@ -164,6 +164,17 @@ def test_curves_of_the_trainings_at_hand(output, capsys):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_pictures_of_what_is_no_longer_judged_go(output, capsys):
+    assert cli.main(["table", str(output)]) == 0
+    (output / "main_table_curves.png").touch()
+    for folder in (output / "runs").iterdir():
+        RunFolder(folder).scores_file.unlink()
+    capsys.readouterr()
+    assert cli.main(["table", str(output)]) == 0
+    assert f"Written: {output / 'main_table.md'} (.json)\n" in capsys.readouterr().out
+    assert not list(output.glob("*.png"))
+
+
 def test_code_that_changed_between_runs_is_told(output):
     (output / "runs" / "mine2-abc").rename(output / "runs" / "mine2-def")
     assert cli.main(["table", str(output)]) == 0
