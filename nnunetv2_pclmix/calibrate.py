@@ -13,7 +13,7 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,7 +140,7 @@ def _calibrate_fold(source: Path, fold: str, checkpoint: str, cases: Sequence[st
             "some in the cases that it holds out"
         )
     first = int(exclusive)  # behind background
-    patients = _patients([predictor.dataset_json, *_preprocessed_content(source)], list(voxels))
+    patients = _patients([predictor.dataset_json, _dataset_now(source)], list(voxels))
     if len(set(patients)) == 1:
         print(f"fold {fold} holds out cases of a single patient, so each has offsets from the others of that patient")
     predict = partial(predicted_members, labels=labels)
@@ -168,13 +168,11 @@ def _calibrate_fold(source: Path, fold: str, checkpoint: str, cases: Sequence[st
     print(f"Written: {folder / CALIBRATED}")
 
 
-def _preprocessed_content(source: Path) -> Iterator[Mapping[str, Any]]:
+def _dataset_now(source: Path) -> Mapping[str, Any]:
     """The ``dataset.json`` beside the preprocessed cases, some of which may be newer than the training."""
     file = _preprocessed(source) / "dataset.json"
-    if file.is_file():
-        content: Any = read_json(file)
-        if isinstance(content, dict):
-            yield content
+    content: Any = read_json(file) if file.is_file() else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _patients(datasets: Iterable[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
