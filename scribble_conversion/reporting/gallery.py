@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def draw_cases(inspection: Inspection, number: int, processes: int | None) -> li
 
 
 def draw_case(job: DrawingJob) -> dict[str, Any] | None:
-    """Draw evenly chosen slices of one case, as many and as large as its share of the page allows.
+    """Draw slices of one case, scribbled ones first, as many and as large as its share of the page allows.
 
     Returns:
         What the page's script needs; None where none of its images can be read.
@@ -127,6 +127,22 @@ def draw_case(job: DrawingJob) -> dict[str, Any] | None:
         raise UserError(f"{job.case.identifier} does not fit into memory; use fewer processes (-np 1)") from error
 
 
+def choose_slices(indices: Sequence[int], drawn: Collection[int], number: int) -> list[int]:
+    """Choose the slices to show, evenly: those with scribbles, and others only where there is room for them.
+
+    Args:
+        indices: to choose from, ascending.
+        drawn: the slices that hold scribbles.
+        number: how many, at most.
+
+    Returns:
+        The chosen ones, ascending.
+    """
+    chosen = evenly([index for index in indices if index in drawn], number)
+    others = evenly([index for index in indices if index not in drawn], number - len(chosen))
+    return sorted([*chosen, *others])
+
+
 def _draw(job: DrawingJob) -> dict[str, Any] | None:
     case = job.case
     volume = _first_readable(case, job.reader)
@@ -137,8 +153,9 @@ def _draw(job: DrawingJob) -> dict[str, Any] | None:
     label = _slices(case.label, job.reader, axis, image.shape)
     dense = _slices(case.dense, job.reader, axis, image.shape)
     pixel = [value for index, value in enumerate(volume.spacing) if index != axis]
-    indices = evenly(range(len(image)), MAX_SLICES)
     values = [value for value in job.values if job.sparse or value != 0]
+    drawn = _drawn_slices(label, values)
+    indices = choose_slices(range(len(image)), drawn, MAX_SLICES)
     box = _box(label, dense, values)
     limits = window(image, box)
     for side in _SIDES:
@@ -147,9 +164,11 @@ def _draw(job: DrawingJob) -> dict[str, Any] | None:
         fitting = int(len(slices) * job.budget / max(1, sum(map(_size, slices))))
         if fitting >= min(_FEWEST_SLICES, len(slices)):
             break
-    slices = evenly(slices, max(1, fitting))
-    while len(slices) > 1 and sum(map(_size, slices)) > job.budget:  # those left may be larger than the average
-        slices = evenly(slices, len(slices) - 1)
+    indices = choose_slices(indices, drawn, max(1, fitting))
+    sizes = {one["index"]: _size(one) for one in slices}
+    while len(indices) > 1 and sum(sizes[index] for index in indices) > job.budget:  # may be larger than the average
+        indices = choose_slices(indices, drawn, len(indices) - 1)
+    slices = [one for one in slices if one["index"] in indices]
     height, width = image.shape[1:]
     return {
         "name": case.identifier,
@@ -188,6 +207,13 @@ def _draw_slice(
         if dense is not None and value != 0 and (mask := dense[index] == value).any():
             outlines[value] = outline(mask, factor)
     return {"index": index, "image": grey_png(image[index], limits, factor), "strokes": strokes, "outlines": outlines}
+
+
+def _drawn_slices(label: npt.NDArray[np.int32] | None, values: Sequence[int]) -> frozenset[int]:
+    """The slices in which a label holds one of the values; looked at one by one, as volumes may be large."""
+    if label is None:
+        return frozenset()
+    return frozenset(index for index, plane in enumerate(label) if np.isin(plane, values).any())
 
 
 def _slices(path: Path | None, reader: Reader, axis: int, shape: tuple[int, ...]) -> npt.NDArray[np.int32] | None:

@@ -177,6 +177,32 @@ def test_the_page_stays_within_bounds(
     assert all(len(case["slices"]) >= 1 for case in small["cases"])
 
 
+def test_slices_with_strokes_are_shown_first(
+    sound: Acdc, report: Report, data_of: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery, "MAX_SLICES", 3)
+    edit_label(label(sound), lambda array: array.__setitem__([0, 2, 3], IGNORE))
+    edit_label(label(sound, OTHER), lambda array: np.full_like(array, IGNORE))
+    shown = {case["name"]: case["slices"] for case in data_of(report())["cases"]}
+    assert [entry["index"] for entry in shown[CASE]] == [0, 1, 3]
+    assert [entry["index"] for entry in shown[OTHER]] == [0, 2, 3]
+    monkeypatch.setattr(gallery, "PAGE_BYTES", 8 * gallery._size(shown[CASE][1]))
+    [entry] = data_of(report())["cases"][0]["slices"]
+    assert entry["index"] == 1
+
+
+@pytest.mark.parametrize(
+    ("drawn", "chosen"),
+    [
+        ({50, 100, 150}, [0, 50, 99, 100, 150, 199]),
+        (set(range(0, 200, 2)), [0, 40, 80, 118, 158, 198]),
+        (set(), [0, 40, 80, 119, 159, 199]),
+    ],
+)
+def test_which_slices_are_chosen(drawn: set[int], chosen: list[int]) -> None:
+    assert gallery.choose_slices(range(200), drawn, 6) == chosen
+
+
 def test_large_pictures_shrink_and_keep_thin_strokes(tmp_path: Path) -> None:
     from scribble_conversion.reporting.pictures import grey_png, mask_png, reduction
 
