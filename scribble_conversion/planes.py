@@ -37,10 +37,25 @@ def noted_axis(drawing: Mapping[str, Any]) -> int | None:
 
 
 def axis_across(image: sitk.Image, chosen: int | None) -> int:
-    """The array axis across the slices of an image: the user's, else the one ``slice_axis`` finds; 0 for 2D images."""
-    if image.GetDimension() == 2:
+    """The array axis across the slices of an image, as ``choose_axis`` finds it."""
+    return choose_axis(image.GetSize()[::-1], image.GetSpacing()[::-1], chosen, flat=image.GetDimension() == 2)
+
+
+def choose_axis(shape: tuple[int, ...], spacing: tuple[float, ...], chosen: int | None, *, flat: bool) -> int:
+    """Choose the array axis across the slices.
+
+    Args:
+        shape: voxels per axis, array order (z, y, x).
+        spacing: mm per axis, same order.
+        chosen: the axis that the user chose; None for the one that ``slice_axis`` finds.
+        flat: whether it is a 2D image, which is one slice whatever the user chose.
+
+    Returns:
+        The axis; 0 for 2D images.
+    """
+    if flat:
         return 0
-    return slice_axis(image.GetSize()[::-1], image.GetSpacing()[::-1]) if chosen is None else chosen
+    return slice_axis(shape, spacing) if chosen is None else chosen
 
 
 def as_volume(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,6 @@ from scribble_conversion.checking.strokes import Stroke, measure_strokes
 from scribble_conversion.checking.volumes import Reader, Volume, read, read_label
 from scribble_conversion.console import UserError
 from scribble_conversion.geometry import CHANNEL_SPACING_TOLERANCE, Geometry, difference
-from scribble_conversion.planes import slice_axis
 from scribble_conversion.source import name_some
 
 
@@ -91,6 +91,15 @@ class CaseFacts:
     dense_values: frozenset[int] = frozenset()
 
 
+class _Grid(NamedTuple):
+    """Where the voxels of a case lie; ``axis`` is the one across the slices."""
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    geometry: Geometry
+    axis: int
+
+
 @dataclass(frozen=True)
 class _Images:
     """What the images of a case have in common."""
@@ -98,7 +107,7 @@ class _Images:
     findings: list[Finding]
     digest: str | None
     path: Path | None
-    grid: tuple[tuple[int, ...], tuple[float, ...], Geometry] | None
+    grid: _Grid | None
 
 
 def examine_case(job: CaseJob) -> CaseFacts:
@@ -124,8 +133,7 @@ def _examine(case: RawCase, scope: Scope) -> CaseFacts:
     findings, name = images.findings, case.identifier
     if images.grid is None or images.path is None:
         return CaseFacts(name, tuple(findings))
-    shape, spacing, geometry = images.grid
-    axis = slice_axis(shape, spacing) if scope.axis is None else scope.axis
+    shape, spacing, geometry, axis = images.grid
     label = _examine_label(case.label, name, images.path, geometry, scope, findings)
     facts, strokes = None, []
     dense_values: frozenset[int] = frozenset()
@@ -148,7 +156,7 @@ def _examine_images(case: RawCase, scope: Scope) -> _Images:
     digests: list[str] = []
     counts: list[int] = []
     first: Path | None = None
-    grid: tuple[tuple[int, ...], tuple[float, ...], Geometry] | None = None
+    grid: _Grid | None = None
     varied = False
     files = [path for path in case.images if path.is_file()]
     for path in files:
@@ -158,9 +166,10 @@ def _examine_images(case: RawCase, scope: Scope) -> _Images:
         counts.append(volume.array.shape[0])
         digests.append(digest(volume.array))
         if grid is None or first is None:
-            first, grid = path, (volume.array.shape[1:], volume.spacing, volume.geometry)
+            first = path
+            grid = _Grid(volume.array.shape[1:], volume.spacing, volume.geometry, volume.axis_across(scope.axis))
         else:
-            told = difference(volume.geometry, grid[2], CHANNEL_SPACING_TOLERANCE)
+            told = difference(volume.geometry, grid.geometry, CHANNEL_SPACING_TOLERANCE)
             if told is not None:
                 findings.append(
                     Finding(

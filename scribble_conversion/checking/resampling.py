@@ -20,7 +20,6 @@ from scribble_conversion.checking.finding import Finding, counted
 from scribble_conversion.checking.volumes import read, read_label
 from scribble_conversion.console import UserError
 from scribble_conversion.parallel import number_of_processes, run_all
-from scribble_conversion.planes import slice_axis
 from scribble_conversion.source import name_some
 
 LOST_SHARE = 0.01
@@ -114,9 +113,7 @@ def measure_losses(job: ResamplingJob) -> list[Loss]:
         manager = PlansManager(str(job.plans))
         volumes = [read(path, job.scope.reader) for path in job.case.images]
         label, _ = read_label(job.case.label, job.scope.reader)
-        shape, axis = volumes[0].array.shape[1:], job.scope.axis
-        across = slice_axis(shape, volumes[0].spacing) if axis is None else axis
-        axis = list(manager.transpose_forward).index(across)
+        axis = list(manager.transpose_forward).index(volumes[0].axis_across(job.scope.axis))
         order = [0, *(axis + 1 for axis in manager.transpose_forward)]
         data = np.vstack([volume.array for volume in volumes]).transpose(order)
         spacing = [volumes[0].spacing[axis] for axis in manager.transpose_forward]

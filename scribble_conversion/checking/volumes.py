@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
 from scribble_conversion.console import UserError
 from scribble_conversion.formats import itk, nifti
 from scribble_conversion.formats.volume import quiet_sitk, require_utf8
 from scribble_conversion.geometry import Geometry
+from scribble_conversion.planes import choose_axis
 
 Reader = type[BaseReaderWriter]
 
@@ -30,11 +32,17 @@ class Volume:
         array: shape (channels, z, y, x); for 2D files z is 1.
         spacing: mm along z, y and x, as nnU-Net takes it.
         geometry: where the voxels lie.
+        flat: whether the file holds a 2D image, not a volume of one slice.
     """
 
     array: npt.NDArray[np.float32]
     spacing: tuple[float, float, float]
     geometry: Geometry
+    flat: bool
+
+    def axis_across(self, chosen: int | None) -> int:
+        """The array axis (of z, y, x) across the slices, as for drawing: the user's, or else the image's own."""
+        return choose_axis(self.array.shape[1:], self.spacing, chosen, flat=self.flat)
 
 
 def choose_reader(content: Mapping[str, Any], example: Path) -> Reader:
@@ -94,7 +102,9 @@ def read(path: Path, reader: Reader) -> Volume:
     if not np.isfinite(array).all():
         raise UserError(f"{path} holds NaN or infinite values; replace them, or leave out the case")
     spacing = tuple(float(value) for value in properties["spacing"])
-    return Volume(array, (spacing[0], spacing[1], spacing[2]), _geometry(array.shape[1:], spacing, properties))
+    geometry = _geometry(array.shape[1:], spacing, properties)
+    flat = reader is NaturalImage2DIO or len(geometry.spacing) == 2
+    return Volume(array, (spacing[0], spacing[1], spacing[2]), geometry, flat)
 
 
 def read_label(path: Path, reader: Reader) -> tuple[npt.NDArray[np.int32], Volume]:

@@ -15,7 +15,6 @@ from scribble_conversion.checking.inspection import Inspection, evenly
 from scribble_conversion.checking.volumes import Reader, Volume, read, read_label
 from scribble_conversion.console import UserError
 from scribble_conversion.parallel import number_of_processes, run_all
-from scribble_conversion.planes import slice_axis
 from scribble_conversion.reporting.colours import colour_of
 from scribble_conversion.reporting.pictures import grey_png, mask_png, outline, reduction, window
 
@@ -148,7 +147,7 @@ def _draw(job: DrawingJob) -> dict[str, Any] | None:
     volume = _first_readable(case, job.reader)
     if volume is None:
         return None
-    axis = slice_axis(volume.array.shape[1:], volume.spacing) if job.axis is None else job.axis
+    axis = volume.axis_across(job.axis)
     image = np.moveaxis(volume.array.mean(0), axis, 0)  # of colours
     label = _slices(case.label, job.reader, axis, image.shape)
     dense = _slices(case.dense, job.reader, axis, image.shape)

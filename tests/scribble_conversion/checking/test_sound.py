@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from skimage import io
 
+from scribble_conversion.checking.volumes import read
+from scribble_conversion.cli import main
 from tests.scribble_conversion.checking.hands import (
     CASE,
     IGNORE,
@@ -107,9 +110,29 @@ def test_pictures_with_opacity(tmp_path: Path, check: Lines) -> None:
     assert "cells_0" in line and "cells_1" in line
     io.imsave(paths[1], np.full_like(io.imread(paths[1]), 255), check_contrast=False)
     paths[2].write_bytes(paths[1].read_bytes())
-    assert [line.partition(" is ")[2].partition(";")[0] for line in check(dataset=str(folder))] == [
-        "255 everywhere"
-    ] * 2
+    assert [" is 255 everywhere; " in line for line in check(dataset=str(folder))] == [True, True]
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+def test_a_picture_is_one_slice_whatever_the_axis(tmp_path: Path, axis: str, check: Lines) -> None:
+    folder = make_png(tmp_path / "Dataset005_Cells")
+    drawing = {"scribbles": {"drawing": {"axis": axis}}}
+    edit_json(folder / "dataset.json", lambda content: content.update(drawing))
+    assert check(dataset=str(folder)) == []
+    page = tmp_path / "report.html"
+    assert main(["report", str(folder), "-np", "1", "-o", str(page)]) == 0
+    text = page.read_text("utf-8")
+    assert "<dt>Slices</dt><dd>3</dd>" in text
+    assert text.count('"total":1,"width":48,"height":48') == 3
+
+
+def test_flat_volumes_and_2d_images(tmp_path: Path) -> None:
+    for name, shape, axis in (("flat", (1, 20, 30), 2), ("2d", (20, 30), 0)):
+        path = tmp_path / f"{name}.nrrd"
+        sitk.WriteImage(sitk.GetImageFromArray(np.zeros(shape, np.uint8)), str(path))
+        volume = read(path, SimpleITKIO)
+        assert volume.axis_across(None) == 0
+        assert volume.axis_across(2) == axis
 
 
 def test_regions(sound: Acdc, check: Lines) -> None:
