@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from skimage.measure import find_contours
+from skimage.measure import block_reduce, find_contours
 
 from scribble_conversion.drawing.curves import (
     STEP,
@@ -24,37 +24,43 @@ CLEARANCE = 2.0
 SHORTEST = 4
 """Points; shorter rests of a curve, at the edges of the image, are not drawn."""
 _CANDIDATES = 6
+_FINE = 48.0
+"""Distance from the structures, in pixels, beyond which a curve around them is found on blocks of pixels instead."""
 
 
-def curves_around(foreground: Mask, hand: Hand, rng: np.random.Generator) -> list[Curve]:
+def curves_around(away: npt.NDArray[np.float64], hand: Hand, rng: np.random.Generator) -> list[Curve]:
     """Curves around the structures of a slice.
 
     Args:
-        foreground: all structures; at least one pixel.
+        away: (rows, columns) distance to the nearest structure, in pixels; 0 in structures, of which there has to be
+            one pixel at least.
         hand: who draws.
         rng: source of the randomness.
 
     Returns:
         One curve per group of structures that lie together; none where the structures leave no room.
     """
+    foreground = away == 0
     radius = np.sqrt(foreground.sum() / np.pi)
     distance = CLEARANCE + 1 + hand.distance * rng.uniform(0.8, 1.2) * min(radius, 0.25 * max(foreground.shape))
-    margin = int(np.ceil(4 * distance)) + 2
-    outside = np.asarray(ndimage.distance_transform_edt(~np.pad(foreground, margin)))
-    rounded = ndimage.gaussian_filter(outside, 0.6 * distance)
+    block = int(np.ceil(distance / _FINE))  # or time would grow with the third power of an image's side
+    margin = int(np.ceil(4 * distance / block)) + 2
+    blocks = np.pad(block_reduce(foreground, block, np.max), margin)
+    rounded = ndimage.gaussian_filter(ndimage.distance_transform_edt(~blocks), 0.6 * distance / block)
     slope = np.stack(np.gradient(rounded))
-    allowed = (outside >= CLEARANCE)[margin:-margin, margin:-margin]
+    corner = margin * block - (block - 1) / 2  # of the image in the coordinates of the curves
+    allowed = away >= CLEARANCE
     curves: list[Curve] = []
-    for contour in sorted(find_contours(rounded, distance), key=len, reverse=True):
+    for contour in sorted(find_contours(rounded, distance / block), key=len, reverse=True):
         if not _runs_around(contour):  # the rim of a hole
             continue
-        curve = _once_and_more_around(contour, hand, rng)
+        curve = _once_and_more_around(block * contour, hand, rng)
         progress = np.linspace(0, 1, len(curve))
-        wander = 0.35 * slow_noise(len(curve), 0.15 * STEP * len(contour), rng)
-        outward = np.column_stack([values_at(part, curve) for part in slope])
+        wander = 0.35 * slow_noise(len(curve), 0.15 * STEP * block * len(contour), rng)
+        outward = np.column_stack([values_at(part, curve / block) for part in slope])
         outward /= np.maximum(np.hypot(*outward.T), 0.3)[:, None]
         curve = curve + outward * (distance * (hand.drift * progress**2 + wander))[:, None]
-        curves += [run for run in runs_within(smooth(curve, 0.6 * distance) - margin, allowed) if len(run) >= SHORTEST]
+        curves += [run for run in runs_within(smooth(curve, 0.6 * distance) - corner, allowed) if len(run) >= SHORTEST]
     return curves
 
 

@@ -79,7 +79,7 @@ def _background_curves(
     extent = sum(background.shape) / 2
     if background.all():
         return free_curves(background, body, 1 + pen.elsewhere, 0.5 * extent, rng)
-    curves = curves_around(~background, hand, rng)
+    curves = curves_around(depth, hand, rng)
     holes = ndimage.binary_fill_holes(~background) & background
     for window, hole in _components(holes, SPECK):
         if depth[window][hole].max() >= HOLE_DEPTH:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from scribble_conversion.drawing.curves import STEP, within
+from scribble_conversion.drawing import background
+from scribble_conversion.drawing.curves import STEP, values_at, within
 from scribble_conversion.drawing.hand import COMPACT_KINDS, ELONGATED_KINDS, Hand
 from scribble_conversion.drawing.interior import _rays
 from scribble_conversion.drawing.raster import depth_of
@@ -107,6 +110,39 @@ def test_background_goes_around_the_structures_and_elsewhere() -> None:
         assert np.median(away[drawn]) < 25
         more = _scribble(labels, seed, Pen(elsewhere=3)) == 0
         assert more.sum() > drawn.sum()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_far_curves_are_much_the_same_found_on_blocks_of_pixels(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = depth_of(np.kron(heart(), np.ones((4, 4), dtype=np.uint8)) == 0)
+    figures = []
+    for fine in (1e9, 48, 6):
+        monkeypatch.setattr(background, "_FINE", fine)
+        rng = np.random.default_rng(seed)
+        hand = Hand.draw(rng)
+        curves = background.curves_around(away, hand, rng)
+        assert all(within(curve, away >= background.CLEARANCE).all() for curve in curves)
+        points = np.concatenate(curves)
+        figures.append([len(points), *np.quantile(values_at(away, points), [0.1, 0.5, 0.9])])
+    np.testing.assert_allclose(figures[1], figures[0], rtol=0.1)
+    np.testing.assert_allclose(figures[2], figures[0], rtol=0.2)
+
+
+def test_large_slices_are_not_filtered_pixel_by_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    filtered = []
+    gaussian = ndimage.gaussian_filter
+
+    def spy(array: np.ndarray, sigma: float) -> np.ndarray:
+        filtered.append((array.size, sigma))
+        return gaussian(array, sigma)
+
+    monkeypatch.setattr(ndimage, "gaussian_filter", spy)
+    rows, columns = np.ogrid[:1200, :1200]
+    away = depth_of(np.hypot(rows - 600, columns - 600) > 360)
+    background.curves_around(away, replace(Hand.draw(np.random.default_rng(0)), distance=0.5), np.random.default_rng(0))
+    [(size, sigma)] = filtered
+    assert size < away.size
+    assert sigma <= 0.6 * 48
 
 
 def test_free_strokes_begin_in_the_body() -> None:
