@@ -49,15 +49,16 @@ def check_coverage(
     yield from _check_contradictions(cases, dense_folder)
 
 
-def missing_pairs(cases: Sequence[Scribbled], values: Mapping[int, str]) -> tuple[list[str], int]:
+def missing_pairs(cases: Sequence[Scribbled], values: Mapping[int, str]) -> tuple[list[tuple[str, str]], int]:
     """Structures that show in a slice with scribbles, by the dense label, but are not scribbled there.
 
     Classes that are nowhere scribbled in the case are left out; they are told of by the case.
 
     Returns:
-        The pairs of slice and class in words, and how many pairs there could be.
+        Per pair of slice and class the case's identifier and the pair in words; and how many pairs there could be.
     """
-    missing, possible = [], 0
+    missing: list[tuple[str, str]] = []
+    possible = 0
     for case in cases:
         present = case.facts.present
         if present is None:
@@ -68,7 +69,7 @@ def missing_pairs(cases: Sequence[Scribbled], values: Mapping[int, str]) -> tupl
             shows = present[:, value] & _touched(case, values)
             possible += int(np.count_nonzero(shows))
             missing += [
-                f"{case.identifier} slice {index + 1} {name}"
+                (case.identifier, f"{case.identifier} slice {index + 1} {name}")
                 for index in np.flatnonzero(shows & (case.facts.drawn[:, value] == 0))
             ]
     return missing, possible
@@ -138,12 +139,13 @@ def _check_slices(cases: Sequence[Scribbled], values: Mapping[int, str]) -> Iter
         )
     missing, possible = missing_pairs(cases, values)
     if missing:
+        named = name_some([words for _, words in missing])
         yield Finding(
             "warning",
             "slices",
-            f"{len(missing):,} of {possible:,} pairs of slice and class without a scribble ({name_some(missing)})",
+            f"{len(missing):,} of {possible:,} pairs of slice and class without a scribble ({named})",
             "scribble them, if you can",
-            tuple(sorted({pair.split(" slice ")[0] for pair in missing})),
+            tuple(sorted({case for case, _ in missing})),
         )
 
 

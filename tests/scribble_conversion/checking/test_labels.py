@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from tests.scribble_conversion.checking.hands import (
     edit_label,
     every_label,
     label,
+    rename_cases,
     scribbled_label,
 )
 from tests.scribble_conversion.conftest import Acdc
@@ -211,3 +214,13 @@ def test_a_class_without_a_scribble_in_a_slice(sound: Acdc, check: Lines) -> Non
     assert check() == [
         f"warning: 1 of 96 pairs of slice and class without a scribble ({CASE} slice 3 LV); scribble them, if you can"
     ]
+
+
+def test_a_name_that_reads_like_a_slice_is_not_cut(sound: Acdc, check: Lines, tmp_path: Path) -> None:
+    rename_cases(sound, lambda case: f"{case} slice 1")
+    edit_label(label(sound, f"{CASE} slice 1"), lambda array: array[2].__setitem__(array[2] == 3, IGNORE))
+    found = tmp_path / "found.json"
+    [line] = check("--json", str(found))
+    assert f"({CASE} slice 1 slice 3 LV)" in line
+    [finding] = json.loads(found.read_text())["findings"]
+    assert finding["cases"] == [f"{CASE} slice 1"]
