@@ -115,7 +115,7 @@ def _panels(conversion: Conversion, case: Case, axis: int | None) -> list[Panel]
     window = np.percentile(grey, [1, 99])
     return [
         Panel(
-            title=f"{case.identifier}, slice {index}" if len(grey) > 1 else case.identifier,
+            title=f"{case.identifier}, slice {index + 1}" if len(grey) > 1 else case.identifier,
             grey=np.clip(grey[index], *window),
             scribbles=np.where(scribbles[index] == unlabelled, 255, scribbles[index]),
             dense=None if dense is None else dense[index],

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from matplotlib.figure import Figure
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from skimage import io
 
@@ -218,6 +219,27 @@ def test_a_picture_of_volumes(raw: Path, tmp_path: Path) -> None:
     colours = io.imread(picture)[..., :3].reshape(-1, 3)
     saturated = colours[np.ptp(colours, axis=1) > 120]
     assert len(np.unique(saturated // 64, axis=0)) >= 4  # one colour per label
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the pictures say: the titles of their panels, and the names in their legends."""
+    texts: list[str] = []
+
+    def save(figure: Figure, *arguments: object, **options: object) -> None:
+        texts.extend(axes.get_title() for axes in figure.axes if axes.get_title())
+        texts.extend(text.get_text() for legend in figure.legends for text in legend.get_texts())
+
+    monkeypatch.setattr(Figure, "savefig", save)
+    return texts
+
+
+def test_slices_in_a_picture_are_counted_from_1(raw: Path, tmp_path: Path, told: list[str]) -> None:
+    given = write_raw_dataset(tmp_path / "given")
+    assert _generate("--dataset", given, "--every", "2", "--picture", tmp_path / "picture.png") == 0
+    drawn = (read(raw / NAME / "labelsTr" / "one_01.nii.gz") != IGNORE).any(axis=(1, 2))
+    titles = [text for text in told if text.startswith("one_01, ")]
+    assert titles == [f"one_01, slice {index + 1}" for index in np.flatnonzero(drawn)]
 
 
 def test_names_with_dollars_in_a_picture(raw: Path, tmp_path: Path) -> None:
