@@ -15,11 +15,12 @@ from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from scribble_conversion.checking.dataset import names_of
 from scribble_conversion.console import UserError
 from scribble_conversion.conversion import Conversion
 from scribble_conversion.formats.registry import format_of
 from scribble_conversion.planes import as_volume, axis_across, grey_values
-from scribble_conversion.source import Case
+from scribble_conversion.source import Case, integers_of
 
 CASES = 4
 SLICES = 5
@@ -84,11 +85,8 @@ def _draw_picture(conversion: Conversion, path: Path, axis: int | None) -> None:
     for row, places in zip(rows, grid, strict=True):
         for panel, axes in zip(row, places, strict=False):  # a case may have fewer slices than others
             _show(panel, axes, colours)
-    patches = [
-        Patch(facecolor=colours[value], edgecolor="grey", label=name)
-        for name, value in conversion.source.labels.items()
-        if isinstance(value, int)
-    ]
+    names = names_of({name: integers_of(value) for name, value in conversion.source.labels.items()})
+    patches = [Patch(facecolor=colours[value], edgecolor="grey", label=name) for value, name in names.items()]
     figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=8)
     try:
         with warnings.catch_warnings():

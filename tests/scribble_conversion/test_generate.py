@@ -242,6 +242,15 @@ def test_slices_in_a_picture_are_counted_from_1(raw: Path, tmp_path: Path, told:
     assert titles == [f"one_01, slice {index + 1}" for index in np.flatnonzero(drawn)]
 
 
+def test_colours_of_regions_have_names_in_a_picture(raw: Path, tmp_path: Path, told: list[str]) -> None:
+    given = write_raw_dataset(tmp_path / "given")
+    content = json.loads((given / "dataset.json").read_text())
+    content |= {"labels": {"background": 0, "heart": [1, 2, 3], "left": [2, 3], "LV": 3}}
+    (given / "dataset.json").write_text(json.dumps({**content, "regions_class_order": [1, 2, 3]}))
+    assert _generate("--dataset", given, "--picture", tmp_path / "picture.png") == 0
+    assert told[-4:] == ["background", "heart", "heart + left", "heart + left + LV"]
+
+
 def test_names_with_dollars_in_a_picture(raw: Path, tmp_path: Path) -> None:
     given, picture = write_raw_dataset(tmp_path / "given"), tmp_path / "picture.png"
     for folder, end in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz")):
