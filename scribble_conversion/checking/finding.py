@@ -57,3 +57,13 @@ def count_levels(findings: Iterable[Finding]) -> tuple[int, int]:
 def counted(number: int, noun: str) -> str:
     """A number with its noun, e.g. ``1 case``, ``2 cases``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def size_text(size: float, decimals: int) -> str:
+    """A size with so many decimals, or with three significant digits where it is so small that they would tell little.
+
+    Args:
+        size: in mm or pixels, not negative.
+        decimals: digits after the point.
+    """
+    return f"{size:.3g}" if 0 < size < 10.0 ** (1 - decimals) else f"{size:.{decimals}f}"

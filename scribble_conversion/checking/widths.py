@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from scribble_conversion.checking.case import CaseFacts
-from scribble_conversion.checking.finding import Finding, counted
+from scribble_conversion.checking.finding import Finding, counted, size_text
 from scribble_conversion.source import name_some
 
 BREAKING_FACTOR = 1.5
@@ -42,8 +42,9 @@ def check_widths(cases: Sequence[CaseFacts], values: Mapping[int, str]) -> Itera
         "warning",
         "thin",
         f"{100 * endangered / total:.0f} % of the scribbled voxels lie in strokes ({names}) much thinner than the "
-        f"median pixel of {target:.2f} mm (pixels of {spacings[0]:.2f} to {spacings[-1]:.2f} mm), to which nnU-Net "
-        f"will resample {counted(len(hit), 'case')} ({name_some(hit)})",
+        f"median pixel of {size_text(target, 2)} mm (pixels of {size_text(spacings[0], 2)} to "
+        f"{size_text(spacings[-1], 2)} mm), to which nnU-Net will resample {counted(len(hit), 'case')} "
+        f"({name_some(hit)})",
         "scribble wider there, or check again after nnUNetv2_plan_experiment to see what is lost",
         tuple(hit),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 
+from scribble_conversion.checking.finding import size_text
 from scribble_conversion.checking.inspection import Inspection
 from scribble_conversion.checking.splits import find_patients
 from scribble_conversion.checking.strokes import Stroke
@@ -150,5 +151,5 @@ def dataset_facts(inspection: Inspection) -> list[tuple[str, str]]:
 
 
 def _range(values: Sequence[float], digits: int) -> str:
-    low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+    low, high = size_text(min(values), digits), size_text(max(values), digits)
     return low if low == high else f"{low}{_TO}{high}"

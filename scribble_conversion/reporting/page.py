@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from scribble_conversion.checking.finding import count_levels
+from scribble_conversion.checking.finding import count_levels, size_text
 from scribble_conversion.checking.inspection import Inspection
 from scribble_conversion.checking.output import summary
 from scribble_conversion.console import UserError
@@ -57,6 +57,7 @@ def render(inspection: Inspection, cases: list[dict[str, Any]]) -> str:
         facts=dataset_facts(inspection),
         classes=classes,
         unit=unit,
+        size_text=size_text,
         references=any(case.facts.present is not None for case in inspection.scribbled),
         charts=charts,
         chart_size=(WIDTH, HEIGHT),

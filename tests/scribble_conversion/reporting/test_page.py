@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from PIL import Image
 from skimage import io
 
+from scribble_conversion.checking.finding import size_text
 from scribble_conversion.cli import main
 from scribble_conversion.reporting import gallery
 from scribble_conversion.reporting.pictures import outline
@@ -82,6 +84,25 @@ def test_the_figures_per_class(sound: Acdc, report: Report) -> None:
     assert rows["RV"][6:] == ["15.0 mm", "1.50 mm"]  # ten pixels of 1.5 mm, one pixel wide
     assert "8 cases of 4 patients" in page.text
     assert "1.50 × 1.50 × 9.00 mm" in page.text  # noqa: RUF001
+
+
+def test_small_sizes_are_told_by_their_significant_digits(sound: Acdc, report: Report) -> None:
+    for folder in ("imagesTr", "labelsTr", "labelsTr_dense"):
+        for path in sorted((sound.dataset / folder).iterdir()):
+            shrunk = sitk.ReadImage(str(path))
+            shrunk.SetSpacing((0.002, 0.002, 0.5))
+            sitk.WriteImage(shrunk, str(path))
+    page = Reader(report())
+    assert "0.002 × 0.002 × 0.50 mm" in page.text  # noqa: RUF001
+    assert {row[0]: row[7:] for row in page.rows[1:5]}["RV"] == ["0.02 mm", "0.002 mm"]
+
+
+@pytest.mark.parametrize(
+    ("size", "decimals", "text"),
+    [(1.5, 2, "1.50"), (0.1, 2, "0.10"), (0.0977, 2, "0.0977"), (0, 2, "0.00"), (0.25, 1, "0.25"), (5, 0, "5")],
+)
+def test_sizes(size: float, decimals: int, text: str) -> None:
+    assert size_text(size, decimals) == text
 
 
 def test_the_problems_are_those_of_check(sound: Acdc, report: Report, capsys: pytest.CaptureFixture[str]) -> None:
