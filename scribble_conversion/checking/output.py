@@ -38,6 +38,18 @@ def summary(findings: Sequence[Finding]) -> str:
     return f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
 
 
+def check_json(path: Path | None) -> None:
+    """Refuse a place where no JSON file can be written, before any work is done.
+
+    Raises:
+        UserError: if there is no such folder, or a folder has that name.
+    """
+    if path is not None and path.is_dir():
+        raise UserError(f"{path} is a folder; give a file with --json, e.g. {path / 'check.json'}")
+    if path is not None and not path.parent.is_dir():
+        raise UserError(f"the folder {path.parent} does not exist; make it, or give another file with --json")
+
+
 def write_json(inspection: Inspection, path: Path) -> None:
     """Write what was found for machines.
 

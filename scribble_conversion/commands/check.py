@@ -79,8 +79,9 @@ def inspect_dataset(args: argparse.Namespace) -> Inspection:
 def _run(args: argparse.Namespace) -> int:
     # These import what only this command needs, and slowly.
     from scribble_conversion.checking.finding import count_levels
-    from scribble_conversion.checking.output import lines, write_json
+    from scribble_conversion.checking.output import check_json, lines, write_json
 
+    check_json(args.json)
     inspection = inspect_dataset(args)
     if args.json is not None:
         write_json(inspection, args.json)

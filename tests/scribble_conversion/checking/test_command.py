@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scribble_conversion.checking import inspection
 from scribble_conversion.cli import main
 from tests.scribble_conversion.checking.hands import (
     CASE,
@@ -124,9 +125,20 @@ def test_an_ending_that_nnunet_does_not_read(sound: Acdc, capsys: pytest.Capture
     assert "nnU-Net has no reader for" in capsys.readouterr().err
 
 
-def test_a_json_file_that_cannot_be_written(sound: Acdc, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "127", "-np", "1", "--json", "/nowhere/at/all.json"]) == 1
-    assert "give another file with --json" in capsys.readouterr().err
+def test_a_json_file_that_cannot_be_written(
+    sound: Acdc, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = Path("/dev/full")
+    if full.exists():
+        assert main(["check", "127", "-np", "1", "--json", str(full)]) == 1
+        assert "give another file with --json" in capsys.readouterr().err
+    monkeypatch.setattr(inspection, "inspect", None)  # refused before the work is done
+    for path, message in (
+        (Path("/nowhere/at/all.json"), "the folder /nowhere/at does not exist; make it, or give another file with"),
+        (tmp_path, f"{tmp_path} is a folder; give a file with --json"),
+    ):
+        assert main(["check", "127", "-np", "1", "--json", str(path)]) == 1
+        assert message in capsys.readouterr().err
 
 
 def test_dense_label_has_the_shape_of_the_strokes() -> None:
