@@ -64,22 +64,26 @@ def add_common(parser: argparse.ArgumentParser, default_name: str, default_split
     )
 
 
-def add_raw_dataset(parser: argparse.ArgumentParser) -> None:
-    """Add the options of commands that read an nnU-Net raw dataset with scribbles."""
+CASE_PATTERN_DEFAULT = (
+    "how the cases are named, so that splits go by patient, e.g. {patient}_{case} (default: as dataset.json records "
+    "them, else by names like {patient}_frame{case} or patientN_{case}; every other case is a patient)"
+)
+
+
+def add_raw_dataset(parser: argparse.ArgumentParser, unlabelled: str = "the highest that occurs there") -> None:
+    """Add the options of commands that read an nnU-Net raw dataset with scribbles.
+
+    Args:
+        parser: the command's.
+        unlabelled: what the value of unlabelled voxels is by default.
+    """
     parser.add_argument(
         "--unlabelled-value",
         type=int,
         metavar="N",
-        help="the value of unlabelled voxels in labelsTr (default: the highest that occurs there)",
+        help=f"the value of unlabelled voxels in labelsTr (default: {unlabelled})",
     )
-    parser.add_argument(
-        "--case-pattern",
-        default="",
-        metavar="PATTERN",
-        help="how the cases are named, so that splits go by patient, e.g. {patient}_{case} (default: "
-        "as dataset.json records them, else {patient}_frame{case} or patientN_{case} if all are named so, else every "
-        "case is a patient)",
-    )
+    parser.add_argument("--case-pattern", default="", metavar="PATTERN", help=CASE_PATTERN_DEFAULT)
 
 
 def options_of(args: argparse.Namespace) -> Options:

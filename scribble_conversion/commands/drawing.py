@@ -23,13 +23,16 @@ OWN_ELSE_RANDOM = f"{OWN}, else {RANDOM}"
 """Default of ``--split``: the dataset's own split where it has one."""
 
 
-def add_drawing(parser: argparse.ArgumentParser, fraction_help: str, default_fraction: float | None) -> None:
+def add_drawing(
+    parser: argparse.ArgumentParser, fraction_help: str, default_fraction: float | None, axis_default: str = AUTO
+) -> None:
     """Add the options.
 
     Args:
         parser: the command's parser.
         fraction_help: what ``--fraction`` does.
         default_fraction: its default; None where the user has to give it.
+        axis_default: what ``--axis`` is by default.
     """
     parser.add_argument(
         "--fraction",
@@ -43,7 +46,7 @@ def add_drawing(parser: argparse.ArgumentParser, fraction_help: str, default_fra
         "--axis",
         choices=[AUTO, *sorted(AXES)],
         help="axis of the file across the slices that are scribbled; auto: the one of the largest spacing, z where all "
-        "are the same (default: the one by which the scribbles were drawn where dataset.json records it, else auto)",
+        f"are the same (default: {axis_default})",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the randomness (default: 0)")
     parser.add_argument(

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from scribble_conversion.commands.common import add_common
+from scribble_conversion.commands.common import CASE_PATTERN_DEFAULT, add_common
 from scribble_conversion.commands.drawing import OWN_ELSE_RANDOM, add_drawing, axis_of, check_drawing, convert_drawn
 from scribble_conversion.commands.help import add_command
 from scribble_conversion.console import UserError
@@ -53,14 +53,7 @@ def add_parser(formats: Any) -> None:
         metavar="PATTERN",
         help="likewise for the labels (default: {case}, or {case}_gt and the like)",
     )
-    parser.add_argument(
-        "--case-pattern",
-        default="",
-        metavar="PATTERN",
-        help="with --dataset: how the cases are named, so that splits go by patient, e.g. {patient}_{case} (default: "
-        "as dataset.json records them, else {patient}_frame{case} or patientN_{case} if all are named so, else every "
-        "case is a patient)",
-    )
+    parser.add_argument("--case-pattern", default="", metavar="PATTERN", help=f"with --dataset: {CASE_PATTERN_DEFAULT}")
     parser.add_argument(
         "--label-names",
         nargs="+",
@@ -73,7 +66,8 @@ def add_parser(formats: Any) -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="with --images: names of the channels; nnU-Net treats one called CT differently (default: image)",
+        help="with --images: names of the channels; nnU-Net treats one called CT differently (default: R G B for "
+        "colour images, the texts of {channel} unless they are numbers, else image or channel_0, …)",
     )
     parser.add_argument(
         "--unlabelled-value",

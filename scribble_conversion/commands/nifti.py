@@ -36,7 +36,7 @@ def add_parser(formats: Any) -> None:
         help="any two folders of images and scribbles: NIfTI, NRRD, MetaImage, GIPL, PNG, BMP, TIFF",
         description="Convert images and scribbles from any two folders, matched by their names. Patterns have the "
         "fields {case}, {channel} (several files per case) and {patient} (splits keep the cases of a patient together; "
-        "without it every case is a patient, unless there is no --image-pattern and all are named like ACDC's, "
+        "without it every case is a patient, unless there is no --image-pattern and it is named like ACDC's, "
         "{patient}_frame{case} or patientN_{case}). The part of the name from the first to the last of {patient} and "
         "{case} names the case and has to be the same on both sides. A pattern without an ending fits every known one, "
         "a pattern with a slash is held against the path below the folder.",

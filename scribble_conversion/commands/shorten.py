@@ -6,7 +6,14 @@ import argparse
 from typing import Any
 
 from scribble_conversion.commands.common import add_common, add_raw_dataset
-from scribble_conversion.commands.drawing import OWN_ELSE_RANDOM, add_drawing, axis_of, check_drawing, convert_drawn
+from scribble_conversion.commands.drawing import (
+    AUTO,
+    OWN_ELSE_RANDOM,
+    add_drawing,
+    axis_of,
+    check_drawing,
+    convert_drawn,
+)
 from scribble_conversion.commands.help import add_command
 from scribble_conversion.generation import Shortening, shorten_scribbles
 from scribble_conversion.readers.converted import find_converted
@@ -28,8 +35,9 @@ def add_parser(formats: Any) -> None:
     parser.add_argument(
         "--dataset", required=True, metavar="DIR_OR_ID", help="nnU-Net raw dataset with scribbles, its folder or id"
     )
-    add_raw_dataset(parser)
-    add_drawing(parser, "how much of each stroke is kept, e.g. 0.25 for a quarter of its length", None)
+    add_raw_dataset(parser, "what dataset.json calls ignore, else the highest that occurs there")
+    axis = f"the one by which the scribbles were drawn where dataset.json records it, else {AUTO}"
+    add_drawing(parser, "how much of each stroke is kept, e.g. 0.25 for a quarter of its length", None, axis)
     add_common(parser, default_name="ShortenedScribbles", default_split=OWN_ELSE_RANDOM)
     parser.set_defaults(run=_run)
 
