@@ -30,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--configuration", default="2d", help="configuration to shrink (default: 2d)")
     parser.add_argument("-p", "--plans", default="nnUNetPlans", help="plans to copy (default: nnUNetPlans)")
     parser.add_argument("--to", metavar="PLANS", help="name of the copy (default: the plans' name with Small behind)")
-    parser.add_argument("--name", metavar="CONFIGURATION", help="name of the new one (default: with _small behind)")
+    parser.add_argument(
+        "--name",
+        metavar="CONFIGURATION",
+        help="name of the new configuration (default: that of the one to shrink with _small behind)",
+    )
     parser.add_argument("--patch-size", type=int, nargs="+", metavar="N", help="voxels per axis (default: as planned)")
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, metavar="N", help=f"default: {BATCH_SIZE}")
     parser.add_argument(
