@@ -105,6 +105,12 @@ def test_a_case_named_otherwise_leaves_the_patients_of_the_others_known() -> Non
     assert "4 of 5 cases" in told[1] and "the others count as patients of their own" in told[1]
 
 
+def test_names_that_fit_both_ways_are_told_once() -> None:
+    told = patients_by_name(["patient001_frame01", "patient002_frame01"])
+    assert told is not None
+    assert told[1].startswith("the patients were told from the cases' names as '{patient}_frame{case}' (")
+
+
 @pytest.mark.parametrize("names", [["scan_frame1", "scan_frame2"], ["a1_frame1", "a1_frame2"], ["a", "b1"]])
 def test_names_that_tell_no_patient(names: list[str]) -> None:
     assert patients_by_name(names) is None
