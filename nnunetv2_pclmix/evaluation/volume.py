@@ -61,15 +61,15 @@ def read_labels(path: Path) -> LabelVolume:
     """
     import SimpleITK as sitk
 
-    from scribble_conversion.formats import natural, nifti
+    from scribble_conversion.formats import natural
+    from scribble_conversion.formats.registry import check_file
     from scribble_conversion.formats.volume import quiet_sitk, require_utf8
 
     if path.suffix.lower() in PALETTES:
         image = natural.read_label(path)
     else:
         require_utf8(path)
-        if path.name.lower().endswith(tuple(nifti.ENDINGS)):
-            nifti.check_file(path)  # SimpleITK fills up with background what a truncated file lacks
+        check_file(path)  # SimpleITK fills up with background what a truncated file lacks
         try:
             with quiet_sitk():  # several lines per file of ACDC, on how its header is rounded
                 image = sitk.ReadImage(str(path))

@@ -17,6 +17,7 @@ from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from
 
 from scribble_conversion.console import UserError
 from scribble_conversion.formats import itk, nifti
+from scribble_conversion.formats.registry import check_file
 from scribble_conversion.formats.volume import quiet_sitk, require_utf8
 from scribble_conversion.geometry import Geometry
 from scribble_conversion.planes import choose_axis
@@ -86,9 +87,7 @@ def read(path: Path, reader: Reader) -> Volume:
         MemoryError: if it does not fit into memory.
     """
     _require_a_name(path)
-    for module in (nifti, itk):
-        if path.name.lower().endswith(tuple(module.ENDINGS)):
-            module.check_file(path)
+    check_file(path)
     try:
         with _quiet():
             array, properties = reader().read_images((str(path),))

@@ -62,6 +62,17 @@ def format_of(path: Path) -> FileFormat:
     return ENDINGS[ending]
 
 
+def check_file(path: Path) -> None:
+    """Check what SimpleITK passes over in silence, such as voxels that are missing, in files of kinds that it reads.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    for module in (nifti, itk):
+        if path.name.lower().endswith(tuple(module.ENDINGS)):
+            module.check_file(path)
+
+
 def written_ending(path: Path) -> str:
     """The ending under which an image of this kind is written, e.g. ``.nii.gz`` for ``.nii``."""
     return format_of(path).ENDINGS[ending_of(path.name) or ""]

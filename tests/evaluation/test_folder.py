@@ -185,7 +185,7 @@ def test_unreadable_file_is_named(tmp_path: Path) -> None:
         evaluate_folder(tmp_path / "p", tmp_path / "r", LABELS, progress=False)
 
 
-@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".mha", ".nrrd", ".gipl"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
 def test_a_truncated_file_is_told(tmp_path: Path, ending: str, share: float) -> None:
     """SimpleITK reads what is missing as background."""
