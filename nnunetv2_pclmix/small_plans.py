@@ -111,11 +111,11 @@ def run(args: argparse.Namespace) -> int:
 def _is_copy(file: Path, name: str) -> bool:
     """Whether these are plans with a configuration that has an architecture besides the one it inherits from."""
     try:
-        plans: Any = json.loads(file.read_text(encoding="utf-8"))
-        added = [c for c in plans["configurations"].values() if {"inherits_from", "architecture"} <= c.keys()]
-        return plans["plans_name"] == name and bool(added)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        plans = read_plans(file)
+    except (OSError, UserError):
         return False
+    added = any({"inherits_from", "architecture"} <= each.keys() for each in plans["configurations"].values())
+    return added and plans.get("plans_name") == name
 
 
 def _write(plans: Mapping[str, Any], target: Path) -> None:

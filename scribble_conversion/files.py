@@ -23,7 +23,7 @@ MAX_MEMBER_BYTES = 2**30
 MAX_ARCHIVE_BYTES = 2**33
 """Likewise for all members together."""
 NIFTI_ENDINGS = (".nii.gz", ".nii")
-NNUNET_VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+NNUNET_VARIABLES = RAW, PREPROCESSED, RESULTS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 """The environment variables that name nnU-Net's folders."""
 
 

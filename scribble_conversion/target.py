@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scribble_conversion.console import UserError
+from scribble_conversion.files import PREPROCESSED, RAW, RESULTS
 from scribble_conversion.locking import LockedError, exclusive
 from scribble_conversion.parallel import interrupts_deferred
 
@@ -19,7 +20,7 @@ DEFAULT_PLANS = "nnUNetPlans"
 SPLITS_FILE = "splits_final.json"
 LONGEST_NAME = 150
 """Of a dataset, in characters; file systems allow 255 bytes, and names are made from it."""
-_FOLDERS = {"nnUNet_raw": True, "nnUNet_preprocessed": True, "nnUNet_results": False}
+_FOLDERS = {RAW: True, PREPROCESSED: True, RESULTS: False}
 """nnU-Net's folders, as its environment variables name them, and whether a conversion needs them."""
 
 
@@ -88,7 +89,7 @@ def choose_target(identifier: int, name: str, overwrite: bool) -> Target:
         raise UserError(f"the dataset name has {len(name)} characters, at most {LONGEST_NAME} are possible; shorten -n")
     folders = {variable: _folder(variable, needed) for variable, needed in _FOLDERS.items()}
     full_name = f"Dataset{identifier:03d}_{name}"
-    raw, preprocessed = folders["nnUNet_raw"], folders["nnUNet_preprocessed"]
+    raw, preprocessed = folders[RAW], folders[PREPROCESSED]
     assert raw is not None and preprocessed is not None
     target = Target(identifier, full_name, raw / full_name, preprocessed / full_name, overwrite)
     if any(next(folder.glob(f"{target.hidden}[_.]*"), None) for folder in (raw, preprocessed)):

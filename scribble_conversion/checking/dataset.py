@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from scribble_conversion.console import UserError
-from scribble_conversion.files import is_junk
+from scribble_conversion.files import PREPROCESSED, RAW, is_junk
 from scribble_conversion.planes import noted_axis
 from scribble_conversion.recorded import scribble_notes
 from scribble_conversion.source import IGNORE_NAME, Supervision
 
 DENSE_FOLDER = "labelsTr_dense"
-RAW = "nnUNet_raw"
-PREPROCESSED = "nnUNet_preprocessed"
 _REQUIRED = ("labels", "file_ending")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -71,7 +72,7 @@ def _check_forms(content: Mapping[str, Any]) -> Iterator[Finding]:
             "error",
             "channels",
             f"dataset.json declares its {key} as a list",
-            f'write them with numbers, {{"0": {str(content[key][0])!r}, ...}}'.replace("'", '"'),
+            f'write them with numbers, {{"0": {json.dumps(content[key][0])}, ...}}',
         )
 
 

@@ -7,6 +7,11 @@ import argparse
 from scribble_conversion.conversion import Options
 from scribble_conversion.splits import FIVE_FOLD, MAAG, OWN, RANDOM
 
+CASE_PATTERN_HELP = (
+    "how the cases are named, so that splits go by patient, e.g. {patient}_{case} (default: as dataset.json records "
+    "them, else by names like {patient}_frame{case} or patientN_{case}; every other case is a patient)"
+)
+
 
 def add_common(parser: argparse.ArgumentParser, default_name: str, default_split: str = FIVE_FOLD) -> None:
     """Add the options that every conversion has.
@@ -64,12 +69,6 @@ def add_common(parser: argparse.ArgumentParser, default_name: str, default_split
     )
 
 
-CASE_PATTERN_DEFAULT = (
-    "how the cases are named, so that splits go by patient, e.g. {patient}_{case} (default: as dataset.json records "
-    "them, else by names like {patient}_frame{case} or patientN_{case}; every other case is a patient)"
-)
-
-
 def add_raw_dataset(parser: argparse.ArgumentParser, unlabelled: str = "the highest that occurs there") -> None:
     """Add the options of commands that read an nnU-Net raw dataset with scribbles.
 
@@ -83,7 +82,7 @@ def add_raw_dataset(parser: argparse.ArgumentParser, unlabelled: str = "the high
         metavar="N",
         help=f"the value of unlabelled voxels in labelsTr (default: {unlabelled})",
     )
-    parser.add_argument("--case-pattern", default="", metavar="PATTERN", help=CASE_PATTERN_DEFAULT)
+    parser.add_argument("--case-pattern", default="", metavar="PATTERN", help=CASE_PATTERN_HELP)
 
 
 def options_of(args: argparse.Namespace) -> Options:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from scribble_conversion.commands.common import CASE_PATTERN_DEFAULT, add_common
+from scribble_conversion.commands.common import CASE_PATTERN_HELP, add_common
 from scribble_conversion.commands.drawing import OWN_ELSE_RANDOM, add_drawing, axis_of, check_drawing, convert_drawn
 from scribble_conversion.commands.help import add_command
 from scribble_conversion.console import UserError
@@ -53,7 +53,7 @@ def add_parser(formats: Any) -> None:
         metavar="PATTERN",
         help="likewise for the labels (default: {case}, or {case}_gt and the like)",
     )
-    parser.add_argument("--case-pattern", default="", metavar="PATTERN", help=f"with --dataset: {CASE_PATTERN_DEFAULT}")
+    parser.add_argument("--case-pattern", default="", metavar="PATTERN", help=f"with --dataset: {CASE_PATTERN_HELP}")
     parser.add_argument(
         "--label-names",
         nargs="+",

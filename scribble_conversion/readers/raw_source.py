@@ -10,13 +10,11 @@ from typing import Any
 from nnunetv2.imageio.reader_writer_registry import LIST_OF_IO_CLASSES
 
 from scribble_conversion.console import UserError
+from scribble_conversion.files import PREPROCESSED, RAW
 from scribble_conversion.formats import natural
 from scribble_conversion.readers.scribblebench import RawDataset
 from scribble_conversion.repair import RepairedLabels, declared_labels
 from scribble_conversion.source import Source
-
-_RAW = "nnUNet_raw"
-_PREPROCESSED = "nnUNet_preprocessed"
 
 
 def folder_of_dataset(given: str, option: str) -> Path:
@@ -34,7 +32,7 @@ def folder_of_dataset(given: str, option: str) -> Path:
     """
     if not given.isdecimal() or Path(given).is_dir():
         return Path(given)
-    raw = os.environ.get(_RAW)
+    raw = os.environ.get(RAW)
     if not raw:
         raise UserError(
             f"to find dataset {given}, set the environment variable nnUNet_raw, or give a folder with {option}"
@@ -48,7 +46,7 @@ def folder_of_dataset(given: str, option: str) -> Path:
 
 def preprocessed_folder() -> Path | None:
     """nnU-Net's folder of preprocessed datasets, None where it is not set."""
-    value = os.environ.get(_PREPROCESSED)
+    value = os.environ.get(PREPROCESSED)
     return Path(value) if value else None
 
 

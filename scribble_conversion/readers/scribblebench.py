@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scribble_conversion.console import UserError
-from scribble_conversion.files import find_files, require_folder
+from scribble_conversion.files import RAW, find_files, require_folder
 from scribble_conversion.formats.registry import common_ending, ending_of
 from scribble_conversion.naming import patients_by_name
 from scribble_conversion.patterns import NUMBERED_CHANNEL, NamePattern
@@ -19,7 +19,6 @@ from scribble_conversion.source import Case, name_some
 
 _WITH_CHANNEL = NamePattern.parse("{case}_{channel}", channel=NUMBERED_CHANNEL)
 _BARE = NamePattern.parse("{case}")
-_RAW = "nnUNet_raw"
 
 Folds = tuple[Mapping[str, tuple[str, ...]], ...]
 
@@ -215,17 +214,18 @@ def _patients(
 
 def _read_splits(data: Path, preprocessed: Path | None, notes: list[str]) -> Folds:
     """The dataset's own folds; empty where there are none or they have another form."""
-    own = _folds_of(data)
     if preprocessed is None:
-        return own
-    used = _folds_of(preprocessed / data.resolve().name)
-    raw = os.environ.get(_RAW)
-    is_used = raw and Path(raw).resolve() == data.resolve().parent
-    if not (own and used and own != used):
-        return own or used
-    taken, left = (preprocessed, data) if is_used else (data, preprocessed)
-    notes.append(f"{taken} and {left} have different folds (splits_final.json) of this dataset, the former's were read")
-    return used if is_used else own
+        return _folds_of(data)
+    found = [(data, _folds_of(data)), (preprocessed, _folds_of(preprocessed / data.resolve().name))]
+    raw = os.environ.get(RAW)
+    if raw and Path(raw).resolve() == data.resolve().parent:
+        found.reverse()
+    (place, folds), (other, others) = found
+    if folds and others and folds != others:
+        notes.append(
+            f"{place} and {other} have different folds (splits_final.json) of this dataset, the former's were read"
+        )
+    return folds or others
 
 
 def _folds_of(folder: Path) -> Folds:
