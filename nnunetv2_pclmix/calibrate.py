@@ -13,7 +13,7 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +29,7 @@ from nnunetv2_pclmix.trained_model import (
     trained_folder,
 )
 from scribble_conversion.console import UserError
-from scribble_conversion.naming import patients_by_name
-from scribble_conversion.recorded import recorded_patients
+from scribble_conversion.recorded import known_patients
 from scribble_conversion.source import name_some
 
 if TYPE_CHECKING:
@@ -140,7 +139,8 @@ def _calibrate_fold(source: Path, fold: str, checkpoint: str, cases: Sequence[st
             "some in the cases that it holds out"
         )
     first = int(exclusive)  # behind background
-    patients = _patients([predictor.dataset_json, _dataset_now(source)], list(voxels))
+    known, _ = known_patients([predictor.dataset_json, _dataset_now(source)], list(voxels))
+    patients = [known.get(name, name) for name in voxels]  # else each its own patient's
     if len(set(patients)) == 1:
         print(f"fold {fold} holds out cases of a single patient, so each has offsets from the others of that patient")
     predict = partial(predicted_members, labels=labels)
@@ -173,17 +173,6 @@ def _dataset_now(source: Path) -> Mapping[str, Any]:
     file = _preprocessed(source) / "dataset.json"
     content: Any = read_json(file) if file.is_file() else {}
     return content if isinstance(content, dict) else {}
-
-
-def _patients(datasets: Iterable[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
-    """Whose cases these are, by what each ``dataset.json`` records, the last one's word counting most; else by their
-    names, else each its own patient's."""
-    known: dict[str, str] = {}
-    for dataset in datasets:
-        known |= recorded_patients(dataset, names)
-    by_name = patients_by_name(set(names) - known.keys())
-    told = {**(by_name[0] if by_name else {}), **known}
-    return [told.get(name, name) for name in names]
 
 
 def _last_bias(content: dict[str, Any], file: Path) -> str:

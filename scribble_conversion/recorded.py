@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from scribble_conversion.naming import patients_by_name
 from scribble_conversion.source import Case
 
 
@@ -29,6 +30,25 @@ def recorded_patients(content: Mapping[str, Any], identifiers: Collection[str]) 
     """
     noted = recorded(content, "patients")
     return {name: str(noted[name]) for name in identifiers if name in noted and str(noted[name]) != name}
+
+
+def known_patients(
+    contents: Iterable[Mapping[str, Any]], identifiers: Collection[str]
+) -> tuple[dict[str, str], str | None]:
+    """Case to patient, of those cases whose patient is recorded, or told by a name of a kind that is known.
+
+    Args:
+        contents: of each ``dataset.json`` that may record patients; the last one's word counts most.
+        identifiers: of the cases.
+
+    Returns:
+        Case to patient, and how names told some of them; None where they told none.
+    """
+    known: dict[str, str] = {}
+    for content in contents:
+        known |= recorded_patients(content, identifiers)
+    told, how = patients_by_name(set(identifiers) - known.keys()) or ({}, None)
+    return {**told, **known}, how
 
 
 def as_recorded(

@@ -18,7 +18,7 @@ from nnunetv2_pclmix.folders import dataset_folder
 from nnunetv2_pclmix.small_plans import resolve_configuration
 from scribble_conversion.console import UserError
 from scribble_conversion.patients import PatientList
-from scribble_conversion.recorded import recorded_patients
+from scribble_conversion.recorded import known_patients
 from scribble_conversion.source import Case
 
 
@@ -164,13 +164,13 @@ def patients_of_fold(fold: Fold, cases: Sequence[str], dataset_json: Mapping[str
 
 
 def patients_of(cases: Sequence[str], dataset_json: Mapping[str, Any]) -> list[str]:
-    """Whose cases these are, as ``dataset.json`` records, else by their names."""
-    known = recorded_patients(dataset_json, cases)
+    """Whose cases these are, as ``dataset.json`` records or names of a kind that is known tell, else a guess."""
+    known, _ = known_patients([dataset_json], cases)
     return [known.get(case) or patient_of(case) for case in cases]
 
 
 def patient_of(case: str) -> str:
-    """Whose case it is by its name: all up to the first number (``patient021`` of ``patient021_frame01``)."""
+    """A guess at whose case it is: all up to the first number (``patient021`` of ``patient021_frame01``)."""
     match = re.match(r"(.*?\d+)(?=_|$)", case)
     return match[1] if match else case
 

@@ -12,9 +12,8 @@ from typing import Any
 from scribble_conversion.console import UserError
 from scribble_conversion.files import RAW, find_files, require_folder
 from scribble_conversion.formats.registry import common_ending, ending_of
-from scribble_conversion.naming import patients_by_name
 from scribble_conversion.patterns import NUMBERED_CHANNEL, NamePattern
-from scribble_conversion.recorded import recorded_patients
+from scribble_conversion.recorded import known_patients
 from scribble_conversion.source import Case, name_some
 
 _WITH_CHANNEL = NamePattern.parse("{case}_{channel}", channel=NUMBERED_CHANNEL)
@@ -205,11 +204,10 @@ def _patients(
         if unnamed:
             raise UserError(f"the pattern '{pattern}' does not fit {name_some(unnamed)}; correct --case-pattern")
         return {identifier: match.patient for identifier, match in named.items() if match is not None}
-    known = recorded_patients(declared, identifiers)
-    told = patients_by_name(own.keys() - known.keys())
-    if told is not None:
-        notes.append(told[1])
-    return {**own, **(told[0] if told else {}), **known}
+    known, how = known_patients([declared], identifiers)
+    if how is not None:
+        notes.append(how)
+    return {**own, **known}
 
 
 def _read_splits(data: Path, preprocessed: Path | None, notes: list[str]) -> Folds:

@@ -291,15 +291,6 @@ def test_many_labelled_voxels_are_sampled(monkeypatch: pytest.MonkeyPatch) -> No
         assert torch.equal(sample.members[:, 1], sample.logits[:, 0] == 1)
 
 
-def test_patients_are_those_recorded_else_named() -> None:
-    names = ["patient003_frame01", "patient003_frame09", "patient004_frame01", "x1", "x2"]
-    known = ["patient003", "patient003", "patient004"]
-    assert calibrate._patients([{}], names) == [*known, "x1", "x2"]
-    notes = {"scribbles": {"patients": {"x1": "x", "x2": "x"}}}
-    assert calibrate._patients([notes], names) == [*known, "x", "x"]
-    assert calibrate._patients([notes, {"scribbles": {"patients": {"x2": "y"}}}], names) == [*known, "x", "y"]
-
-
 def test_patients_of_cases_that_came_after_the_training(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 from scribble_conversion.console import UserError
 from scribble_conversion.naming import patients_by_name
 from scribble_conversion.patients import PatientList, hold_out
+from scribble_conversion.recorded import known_patients
 from scribble_conversion.source import Case
 
 CASES = [Case(f"patient{number:03d}_frame01", f"patient{number:03d}", ()) for number in (1, 5, 80, 81, 90, 100)]
@@ -114,3 +115,18 @@ def test_names_that_fit_both_ways_are_told_once() -> None:
 @pytest.mark.parametrize("names", [["scan_frame1", "scan_frame2"], ["a1_frame1", "a1_frame2"], ["a", "b1"]])
 def test_names_that_tell_no_patient(names: list[str]) -> None:
     assert patients_by_name(names) is None
+
+
+def test_patients_are_those_recorded_else_named() -> None:
+    names = ["patient003_frame01", "patient003_frame09", "patient004_frame01", "x1", "x2"]
+    by_name = dict(zip(names, ["patient003", "patient003", "patient004"], strict=False))
+    known, how = known_patients([{}], names)
+    assert known == by_name
+    assert how is not None
+    assert "3 of 5 cases" in how
+    notes = {"scribbles": {"patients": {"x1": "x", "x2": "x"}}}
+    assert known_patients([notes], names)[0] == {**by_name, "x1": "x", "x2": "x"}
+    later = {"scribbles": {"patients": {"x2": "y"}}}
+    assert known_patients([notes, later], names)[0] == {**by_name, "x1": "x", "x2": "y"}
+    everybody = {"scribbles": {"patients": dict.fromkeys(names, "x")}}
+    assert known_patients([everybody], names) == (dict.fromkeys(names, "x"), None)
