@@ -36,7 +36,7 @@ def settle_channel_names(source: Source, results: Sequence[CaseResult]) -> tuple
         if len(source.channel_names) != number:
             raise UserError(
                 f"there are {len(source.channel_names)} channel names ({', '.join(source.channel_names)}), but the "
-                f"images have {number} channels; name as many as there are"
+                f"images have {number} channels; name as many as there are (--channel-names, or in dataset.json)"
             )
         return source.channel_names
     if number == 1:

@@ -124,7 +124,7 @@ def declare_codes(
         codes[unlabelled] = None
     ignore = highest + 1
     return Codes(
-        labels={BACKGROUND: 0, **{name: value for value, name in enumerate(_class_names(names, highest), start=1)}},
+        labels={BACKGROUND: 0, **{name: value for value, name in enumerate(class_names(names, highest), start=1)}},
         scribbles={code: ignore if value is None else value for code, value in codes.items()},
         dense={code: ignore if value is None else value for code, value in dense.items()},
         explicit=label_map is not None or dense_map is not None,
@@ -146,6 +146,11 @@ def _plain_codes(
         values = values_of()
         if unlabelled is None:
             unlabelled = _usual_unlabelled(values, notes)
+        elif unlabelled not in values:
+            raise UserError(
+                f"no scribble holds {unlabelled} for unlabelled, they hold {_listed(sorted(values))}; correct "
+                "--unlabelled-value"
+            )
         found = sorted(values - {unlabelled})
         classes = classes or list(range(min(max(found, default=0), HIGHEST) + 1))
         if not set(found) <= set(classes) or (not names and not set(classes[1:]) <= set(found)):
@@ -200,7 +205,12 @@ def _require_consecutive(codes: Mapping[int, int | None], option: str) -> int:
     return highest
 
 
-def _class_names(names: Sequence[str], highest: int) -> tuple[str, ...]:
+def class_names(names: Sequence[str], highest: int) -> tuple[str, ...]:
+    """Names of the classes from 1 to ``highest``, those of ``--labels`` if there are any.
+
+    Raises:
+        UserError: there are fewer or more names, one is there twice, empty, or background's or ignore's.
+    """
     given = _without_background(names)
     if not given:
         return tuple(f"class_{value}" for value in range(1, highest + 1))

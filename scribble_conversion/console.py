@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import signal
@@ -58,7 +59,7 @@ def run_command(command: Callable[[], int | None]) -> int:
 
 
 def _open_standard_streams() -> None:
-    """Let what a daemon closed lead nowhere, so that no file of ours is taken for it."""
+    """Let what a daemon closed lead nowhere, so that no file of ours is taken for it, and the others take any name."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -66,6 +67,10 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115, the process keeps it
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name of a file may have what the terminal's encoding lacks
+            with suppress(OSError):  # it flushes
+                stream.reconfigure(errors="backslashreplace")
 
 
 def _flushed() -> bool:

@@ -24,7 +24,7 @@ from scribble_conversion.patients import PatientList, hold_out
 from scribble_conversion.planes import noted_axis
 from scribble_conversion.source import Case, Source, name_some
 from scribble_conversion.splits import FIVE_FOLD, Fold, judged, make_folds
-from scribble_conversion.target import SPLITS_FILE, Target, choose_target, staged_dataset
+from scribble_conversion.target import SPLITS_FILE, Target, choose_target, require_replaceable, staged_dataset
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Options:
         allow_unlabelled: whether images without scribbles are trained with as unlabelled ones instead of refused.
         processes: how many processes; None for nnU-Net's default.
         overwrite: whether a dataset of the same id and name may be replaced.
+        given: files and folders that the user named to read from.
     """
 
     dataset_id: int
@@ -52,6 +53,7 @@ class Options:
     allow_unlabelled: bool = False
     processes: int | None = None
     overwrite: bool = False
+    given: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def convert(source: Source, options: Options) -> Conversion:
         UserError: for every mistake in the data or the options; nothing is left behind then.
     """
     target = choose_target(options.dataset_id, options.name, options.overwrite)
-    _check_source_apart(source, target)
+    _check_source_apart(source, options, target)
+    require_replaceable(target)
     check_names(source)
     training, held_out = hold_out(source.cases, PatientList.parse(options.test_patients, source.cases))
     training = supervise(training, options, held_out)
@@ -169,13 +172,18 @@ def supervise(cases: Sequence[Case], options: Options, held_out: Sequence[Case] 
     return settled
 
 
-def _check_source_apart(source: Source, target: Target) -> None:
-    """Refuse to replace the dataset that is being read."""
-    place = os.path.realpath(target.raw)
-    for case in source.cases:
-        for file in (*case.images, case.scribble, case.dense):
-            if file is not None and Path(place) in Path(os.path.realpath(file)).parents:
-                raise UserError(f"{file} belongs to the dataset that would be replaced; choose another id with -d")
+def _check_source_apart(source: Source, options: Options, target: Target) -> None:
+    """Refuse to replace the dataset that is being read, or a folder that holds what the user gave."""
+    places = _spelled(target.raw)
+    files = [file for case in source.cases for file in (*case.images, case.scribble, case.dense) if file is not None]
+    for file in (*options.given, *files):
+        if any(place in (path, *path.parents) for path in _spelled(file) for place in places):
+            raise UserError(f"{file} belongs to the dataset that would be replaced; choose another id with -d")
+
+
+def _spelled(path: Path) -> set[Path]:
+    """Where a path is, and where its links lead."""
+    return {path.absolute(), Path(os.path.realpath(path))}
 
 
 def check_pairs(source: Source, training: Sequence[Case], held_out: Sequence[Case], what: str = "scribble") -> None:
@@ -305,6 +313,25 @@ def _check_folds(training: Sequence[Case], folds: Sequence[Fold]) -> Iterator[Fi
             f"no fold has {name_some(forgotten)}",
             "add them to the file given with --split, or leave them if they are not to be used",
             forgotten,
+        )
+    patients = {case.identifier: case.patient for case in training}
+    held_out = [{patients[name] for name in fold.val} for fold in folds]
+    idle = tuple(
+        sorted(
+            case.identifier
+            for case in training
+            if case.supervision == "none"
+            and case.identifier not in in_a_fold
+            and not all(case.patient in patients for patients in held_out)
+        )
+    )
+    if idle:
+        yield Finding(
+            "warning",
+            "splits",
+            f"no fold trains with the unlabelled {name_some(idle)}",
+            "name patients instead of cases in the file given with --split, or leave them if they are not to be used",
+            idle,
         )
 
 

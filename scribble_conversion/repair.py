@@ -57,15 +57,23 @@ def repair_labels(
 
     Raises:
         UserError: if the highest value cannot mean unlabelled because dense labels hold it or ``dataset.json`` has
-            another name for it, if there are negative values or too many, or if regions lack their order.
+            another name for it or another value for unlabelled, if what the user says is in no scribble, if there are
+            values in dense labels that nothing tells of, negative ones or too many, or if regions lack their order.
     """
     notes: list[str] = []
     require_code(unlabelled or 0, "--unlabelled-value")
     names, called = declared_labels(declared.get("labels"), notes)
     ignored = None if called is None else names[called][0]
     classes = {name: value for name, value in names.items() if name != called}
-    value = _unlabelled(unlabelled, scribbles, dense, classes, notes)
-    found = (set(scribbles) | set(dense) | {code for codes in classes.values() for code in codes} | {0}) - {value}
+    value = _unlabelled(unlabelled, scribbles, dense, classes, ignored, notes)
+    named = {code for codes in classes.values() for code in codes}
+    beyond = sorted(code for code in set(dense) - set(scribbles) - named if code > value)
+    if beyond:
+        raise UserError(
+            f"dense labels hold {', '.join(map(str, beyond))}, above {value} for unlabelled, which no scribble has and "
+            "dataset.json does not name; correct those labels, or name the class in dataset.json"
+        )
+    found = (set(scribbles) | set(dense) | named | {0}) - {value}
     if min(found) < 0:
         raise UserError(f"there are negative labels ({min(found)}); give the label files that hold classes from 0 on")
     if len(found) > HIGHEST:
@@ -138,6 +146,7 @@ def _unlabelled(
     scribbles: Collection[int],
     dense: Collection[int],
     classes: Mapping[str, tuple[int, ...]],
+    declared: int | None,
     notes: list[str],
 ) -> int:
     value = max(scribbles) if told is None else told
@@ -148,9 +157,17 @@ def _unlabelled(
             + "; convert with the format 'nifti' and a --label-map, or correct --unlabelled-value"
         )
     if told is not None:
+        if told not in scribbles:
+            held = ", ".join(map(str, sorted(scribbles)[:10])) + (", …" if len(scribbles) > 10 else "")
+            raise UserError(f"no training label holds {told}, they hold {held}; correct --unlabelled-value")
         return value
     cure = "give the unlabelled value with --unlabelled-value"
-    if value in dense:
+    if declared is not None and declared != value and declared in scribbles:
+        raise UserError(
+            f"dataset.json declares {declared} as unlabelled, but {value} is the highest value in the training "
+            f"labels; {cure}, or correct the labels"
+        )
+    if value in dense and value != declared:
         raise UserError(
             f"{value} is the highest value in the training labels, but dense labels hold it, too, so it does not mean "
             f"unlabelled; {cure}"

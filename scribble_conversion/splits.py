@@ -55,11 +55,23 @@ def make_folds(cases: Sequence[Case], choice: str, own: Sequence[Mapping[str, Se
         own: the source's own split, for ``own``.
 
     Returns:
-        At least one fold; none of them without training or validation cases.
+        At least one fold; none of them without training or validation cases, or without labels to learn from.
 
     Raises:
         UserError: if the choice does not fit the cases.
     """
+    folds = _chosen_folds(cases, choice, own)
+    taught = {case.identifier for case in judged(cases)}
+    for index, fold in enumerate(folds):
+        if not taught.intersection(fold.train):
+            raise UserError(
+                f"fold {index} of the split '{choice}' would train with unlabelled images alone "
+                f"({name_some(fold.train)}); name fewer as unlabelled, or give another --split"
+            )
+    return folds
+
+
+def _chosen_folds(cases: Sequence[Case], choice: str, own: Sequence[Mapping[str, Sequence[str]]]) -> list[Fold]:
     if choice == FIVE_FOLD:
         return five_fold(cases)
     if choice == MAAG:

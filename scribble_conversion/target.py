@@ -107,9 +107,19 @@ def choose_target(identifier: int, name: str, overwrite: bool) -> Target:
         if os.path.lexists(place) and not place.is_dir():
             raise UserError(f"{place} is no folder, so the dataset cannot be there; remove it, or choose another name")
     if target.is_taken and not overwrite:
+        require_replaceable(target)
         place = target.raw if target.raw.exists() else target.preprocessed
         raise UserError(f"{place} exists already; replace it with --overwrite, or choose another id with -d")
     return target
+
+
+def require_replaceable(target: Target) -> None:
+    """Raise a ``UserError`` if there is a folder with files at a dataset's place, but they are no dataset."""
+    if target.raw.is_dir() and not (target.raw / "dataset.json").is_file() and any(target.raw.iterdir()):
+        raise UserError(
+            f"{target.raw} holds no dataset.json, so it is no dataset to replace; move what is in it elsewhere, or "
+            "choose another id with -d"
+        )
 
 
 @contextmanager

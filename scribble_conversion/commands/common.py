@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from scribble_conversion.conversion import Options
 from scribble_conversion.splits import FIVE_FOLD, MAAG, OWN, RANDOM
 
+INPUTS = ("data", "images", "test_images", "scribbles", "dense", "labels")
+"""What the options that name files and folders to read are called, whatever the format."""
 CASE_PATTERN_HELP = (
     "how the cases are named, so that splits go by patient, e.g. {patient}_{case} (default: as dataset.json records "
     "them, else by names like {patient}_frame{case} or patientN_{case}; every other case is a patient)"
@@ -87,6 +90,9 @@ def add_raw_dataset(parser: argparse.ArgumentParser, unlabelled: str = "the high
 
 def options_of(args: argparse.Namespace) -> Options:
     """Return what the user decided with the options of ``add_common``."""
+    given = [getattr(args, name, None) for name in INPUTS]
+    if args.split not in (FIVE_FOLD, MAAG, RANDOM, OWN):
+        given.append(Path(args.split))
     return Options(
         dataset_id=args.d,
         name=args.n,
@@ -97,4 +103,5 @@ def options_of(args: argparse.Namespace) -> Options:
         allow_unlabelled=args.allow_unlabelled,
         processes=args.np,
         overwrite=args.overwrite,
+        given=tuple(path for path in given if isinstance(path, Path)),
     )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from scribble_conversion.codes import class_names
 from scribble_conversion.console import UserError
 from scribble_conversion.files import match_cases, require_folder
 from scribble_conversion.source import Case, LabelValue, Source
@@ -38,13 +39,10 @@ def find_mscmr(data: Path, classes: Sequence[str] = CLASSES) -> Source:
         of one fold, and those of ``TestSet`` as test cases.
 
     Raises:
-        UserError: if a folder is missing or holds no such files, if a file is there twice, or if there are labels
-            without an image.
+        UserError: if names of classes are unfit, if a folder is missing or holds no such files, if a file is there
+            twice, or if there are labels without an image.
     """
-    if len(set(classes)) != len(CLASSES):
-        raise UserError(
-            f"--labels needs {len(CLASSES)} different names for the codes 1, 2, 3, got {', '.join(classes)}"
-        )
+    classes = class_names(classes, len(CLASSES))
     root = require_folder(data, "--data")
     root = root / "MSCMR_dataset" if (root / "MSCMR_dataset").is_dir() else root
     if not (root / _TRAIN).is_dir():

@@ -36,6 +36,7 @@ class Folder:
         pattern_option: the option for its names.
         pattern: the user's pattern; empty to try the usual ones.
         usual: those.
+        telling: those of them that win wherever they fit, for nothing else is called so.
     """
 
     content: str
@@ -44,6 +45,7 @@ class Folder:
     pattern_option: str
     pattern: str
     usual: tuple[NamePattern, ...]
+    telling: tuple[NamePattern, ...] = ()
 
     @property
     def candidates(self) -> tuple[NamePattern, ...]:
@@ -90,7 +92,8 @@ def image_folder(path: Path, pattern: str = "") -> Folder:
 
 def scribble_folder(path: Path, pattern: str = "") -> Folder:
     """The folder of the scribbles."""
-    return Folder("scribbles", _real(path), "--scribbles", "--scribble-pattern", pattern, _LABEL_PATTERNS)
+    telling = _LABEL_PATTERNS[:2]
+    return Folder("scribbles", _real(path), "--scribbles", "--scribble-pattern", pattern, _LABEL_PATTERNS, telling)
 
 
 def dense_folder(path: Path, pattern: str = "") -> Folder:
@@ -133,7 +136,8 @@ def find_pairs(
     labels = {} if images.pattern else _labels_among(pictures, scribbled)
     pictures = {file: named for file, named in pictures.items() if file not in labels}
     channels = _order_channels({named.channel for named in pictures.values()}, channel_names)
-    notes = [f"{folder.content} were matched as '{pattern.text}'" for folder, pattern in chosen if not folder.pattern]
+    notes = [*_renamed_channels(channels, channel_names)]
+    notes += [f"{folder.content} were matched as '{pattern.text}'" for folder, pattern in chosen if not folder.pattern]
     patients = _patients([*pictures.values(), *strokes.values(), *references.values()], not images.pattern, notes)
     return Pairs(
         cases=_cases(pictures, _by_case(strokes, scribbles), _by_case(references, dense), channels, images, patients),
@@ -206,21 +210,22 @@ def _match_labels(
     labels: Folder,
     taken: Collection[Path],
 ) -> tuple[NamePattern, NamePattern, dict[Path, Named]]:
-    """Choose the two patterns that bring the most images and labels together.
+    """Choose the two patterns that bring the most images and labels together, a telling one wherever it brings any.
 
     Returns:
         The images' pattern, the labels' pattern, and the label files that fit it.
     """
     label_files = [file for file in labels.files() if file not in taken]
-    most = 0
+    most = False, 0
     best: tuple[NamePattern, NamePattern, dict[Path, Named]] | None = None
     for image_pattern in image_patterns:
         for label_pattern in labels.candidates:
             matched = _matched(label_pattern, labels.path, label_files)
             others = [file for file in image_files if file not in matched and file not in taken]
             pairs = len(_identifiers(_matched(image_pattern, images.path, others)) & _identifiers(matched))
-            if pairs > most:
-                most, best = pairs, (image_pattern, label_pattern, matched)
+            fit = pairs > 0 and label_pattern in labels.telling, pairs
+            if fit > most:
+                most, best = fit, (image_pattern, label_pattern, matched)
     if best is None:
         _refuse_unmatched(images, image_files, labels, label_files)
     return best
@@ -287,6 +292,15 @@ def _order_channels(found: Collection[str], names: Sequence[str]) -> tuple[str, 
     if {channel.casefold() for channel in found} == order.keys():
         return tuple(sorted(found, key=lambda channel: order[channel.casefold()]))
     return tuple(sorted(found))
+
+
+def _renamed_channels(channels: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+    """Tell which channel is called what, where the files call all of them by words that are not the user's."""
+    words = not any(channel.isdecimal() for channel in channels)
+    same = {channel.casefold() for channel in channels} == {name.casefold() for name in names}
+    if len(channels) > 1 and words and len(names) == len(channels) and not same:
+        called = ", ".join(f"{channel} is {name}" for channel, name in zip(channels, names, strict=True))
+        yield f"the files call the channels otherwise than --channel-names, so they go by name: {called}"
 
 
 def _refuse_twice(first: Path, second: Path, identifier: str, folder: Folder) -> NoReturn:

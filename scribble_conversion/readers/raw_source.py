@@ -89,10 +89,13 @@ def source_of(found: RawDataset, repaired: RepairedLabels, format_name: str, opt
 def _channel_names(found: RawDataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The channel names declared, and what had to be done about them."""
     declared: Any = found.declared.get("channel_names", found.declared.get("modality"))
+    if isinstance(declared, list):
+        declared = dict(enumerate(declared))
     try:
         names = tuple(str(declared[key]) for key in sorted(declared, key=int))
     except (TypeError, ValueError, KeyError):
-        return (), ("dataset.json had no channel names and got some",) if found.declared else ()
+        what = "had no channel names" if declared is None else f"had unreadable channel names ({declared})"
+        return (), (f"dataset.json {what} and got some",) if found.declared else ()
     if len(names) == found.channels or found.file_ending in natural.ENDINGS:  # colours count as several channels
         return names, ()
     kept = (*names[: found.channels], *(f"channel_{index}" for index in range(len(names), found.channels)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +92,9 @@ def find_raw_dataset(
     scribbles = _labels(data / "labelsTr", training, notes)
     dense = _labels(data / "labelsTr_dense", training, notes)
     references = _labels(data / "labelsTs", held_out, notes)
+    lonely = references.keys() - held_out.keys()
+    if lonely:
+        notes.append(f"left out of labelsTs, because they have no image in imagesTs: {name_some(lonely)}")
     if not training or not scribbles:
         raise UserError(f"{data} has no files in imagesTr or labelsTr; give a dataset with images and labels")
     twice = training.keys() & held_out.keys()
@@ -174,7 +178,7 @@ def _labels(folder: Path, images: Mapping[str, object], notes: list[str]) -> dic
     labels: dict[str, Path] = {}
     renamed = 0
     for file in _files(folder):
-        identifier = file.name[: -len(ending_of(file.name) or "")]
+        identifier = _composed(file.name[: -len(ending_of(file.name) or "")])
         # ScribbleBench's own set-up script names the test labels of MSCMR like images
         if identifier not in images and identifier.endswith("_0000") and identifier[:-5] in images:
             identifier = identifier[:-5]
@@ -226,12 +230,17 @@ def _read_splits(data: Path, preprocessed: Path | None, notes: list[str]) -> Fol
     return folds or others
 
 
+def _composed(name: object) -> str:
+    """A name as those of the cases are: é as one character."""
+    return unicodedata.normalize("NFC", str(name))
+
+
 def _folds_of(folder: Path) -> Folds:
     path = folder / "splits_final.json"
     if not path.is_file():
         return ()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return tuple({side: tuple(map(str, fold[side])) for side in ("train", "val")} for fold in content)
+        return tuple({side: tuple(map(_composed, fold[side])) for side in ("train", "val")} for fold in content)
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return ()

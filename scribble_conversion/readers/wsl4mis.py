@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from pathlib import Path
 from scribble_conversion.console import UserError
 from scribble_conversion.files import NIFTI_ENDINGS, find_files, require_folder, temporary_folder
 from scribble_conversion.hdf5 import HDF5_ENDINGS
+from scribble_conversion.naming import NUMBERED_PATIENT
 from scribble_conversion.parallel import number_of_processes, run_all
 from scribble_conversion.readers.acdc import LABELS as ACDC_LABELS
 from scribble_conversion.readers.acdc import LICENCE, REFERENCE, UNLABELLED
@@ -124,8 +126,9 @@ def find_cases(data: Path) -> dict[str, _Files]:
     for file in find_files(data):
         if file.suffix.lower() not in HDF5_ENDINGS:
             continue
-        match = _SLICE.fullmatch(file.stem)
-        files = cases.setdefault(match["case"] if match else file.stem, _Files())
+        stem = unicodedata.normalize("NFC", file.stem)
+        match = _SLICE.fullmatch(stem)
+        files = cases.setdefault(match["case"] if match else stem, _Files())
         earlier = files.slices.get(int(match["number"])) if match else files.volume
         if earlier is not None:
             raise UserError(
@@ -145,8 +148,13 @@ def find_cases(data: Path) -> dict[str, _Files]:
 
 
 def patient_of(case: str) -> str:
-    """Whose image it is: the case's name without a frame or an abbreviation (``_frame01``, ``_ED``, ``_DE``)."""
-    return _FRAME_OR_SEQUENCE.sub("", case) or case
+    """Whose image it is: what has a number before a frame or an abbreviation (``_frame01``, ``_ED``, ``_DE``).
+
+    Of ``patient001`` whatever follows is another image of his.
+    """
+    match = NUMBERED_PATIENT.fullmatch(case)
+    shorter = match["patient"] if match else _FRAME_OR_SEQUENCE.sub("", case)
+    return shorter if re.search(r"\d", shorter) else case
 
 
 def _check_complete(cases: Mapping[str, _Files], data: Path) -> None:
@@ -170,7 +178,8 @@ def _find_originals(folder: Path, cases: Collection[str]) -> dict[str, Path]:
         ending = next((ending for ending in reversed(NIFTI_ENDINGS) if file.name.endswith(ending)), None)
         if ending is None:
             continue
-        name = file.name.removesuffix(".gz").removesuffix(".nii").removesuffix("_0000")
+        name = unicodedata.normalize("NFC", file.name)
+        name = name.removesuffix(".gz").removesuffix(".nii").removesuffix("_0000")
         if name not in wanted:
             continue
         if name in originals:
@@ -191,7 +200,8 @@ def _find_originals(folder: Path, cases: Collection[str]) -> dict[str, Path]:
 def _labels(form: Form) -> dict[str, int]:
     """Name to integer, background first."""
     names = ("background", *form.structures)
-    if IGNORE_NAME in names or len(set(names)) != len(names) or not all(names):
+    distinct = {name.strip().casefold() for name in names}
+    if {IGNORE_NAME, ""} & distinct or len(distinct) != len(names):
         raise UserError(
             f"the labels {', '.join(form.structures)} have to be different names, none of them background or "
             f"{IGNORE_NAME}; correct --labels"

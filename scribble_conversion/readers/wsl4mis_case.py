@@ -194,8 +194,8 @@ def _check_slices(job: StackJob, stack: npt.NDArray[np.generic], image: npt.NDAr
                 f"number the slices of {job.name} as the image has them"
             )
     each = slice_correlations(stack, image)
-    worst = int(np.nan_to_num(each, nan=1.0).argmin())  # NaN: both are blank
-    lowest = 0.0 if np.isnan(each).all() else float(each[worst])
+    blank = bool(np.isnan(each).all())  # NaN: both are
+    worst, lowest = (0, 0.0) if blank else (int(np.nanargmin(each)), float(np.nanmin(each)))
     if lowest < LOWEST_CORRELATION:
         raise UserError(
             f"{_file(job, worst)} is not slice {worst} of {job.original} (correlation {lowest:.3f}, needed "

@@ -316,3 +316,15 @@ def test_a_full_disk_is_told(series: Acdc, monkeypatch: pytest.MonkeyPatch, caps
     told = capsys.readouterr().err
     assert "No space left on device" in told
     assert "TMPDIR" in told
+
+
+def test_frames_that_no_fold_trains_with_are_told(series: Acdc, capsys: pytest.CaptureFixture[str]) -> None:
+    file = series.root / "split.json"
+    sides = {"train": ["patient022", "patient041", "patient081"], "val": ["patient021"]}
+    cases = {side: [f"{name}_frame{f:02d}" for name in names for f in (1, 12)] for side, names in sides.items()}
+    given = series.arguments("--other-frames", "2", "--split", str(file), "--overwrite")
+    for content, told in ((cases, True), (sides, False)):
+        file.write_text(json.dumps([content]))
+        assert main(given) == 0
+        said = "".join(capsys.readouterr())
+        assert ("warning: no fold trains with the unlabelled patient022_frame" in said) == told

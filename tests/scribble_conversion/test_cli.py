@@ -304,3 +304,12 @@ def test_another_closed_pipe_is_not_passed_over(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     with pytest.raises(BrokenPipeError):
         run_command(broken)
+
+
+def test_names_that_the_terminal_cannot_show() -> None:
+    body = "run_command(lambda: print('\\u03b1'))"
+    code = f"import sys; from scribble_conversion.console import run_command; sys.exit({body})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "cp1252"}
+    )
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, b"\\u03b1", b"")

@@ -164,7 +164,10 @@ def test_mistakes(
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (("--labels", "a", "b", "a"), "--labels needs 3 different names for the codes 1, 2, 3, got a, b, a"),
+        (("--labels", "a", "b", "a"), "--labels has a name twice"),
+        (("--labels", "ignore", "b", "a"), "--labels has a name twice, an empty one, or background or ignore"),
+        (("--labels", "", "b", "a"), "an empty one"),
+        (("--labels", "background", "b", "a"), "--labels names 2 classes (b, a), but there are 3"),
         (("--data", "nowhere"), "nowhere does not exist; give an existing folder with --data"),
         (("--test-patients", "1,29"), "the source's own split, fold 0, val is empty"),
     ],

@@ -494,3 +494,37 @@ def test_accents_may_be_typed_in_two_ways(workplace: Workplace) -> None:
     assert _splits(workplace)[0]["val"] == ["\u00e9"]
     assert main(_arguments(workplace, "--test-patients", "e\u0301", "--overwrite")) == 0
     assert workplace.dataset_json()["numTraining"] == 3
+
+
+def test_an_unlabelled_value_that_nobody_drew_is_refused(
+    workplace: Workplace, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _fill(workplace, ("a", "b"), (3, 0, 1, 2))
+    sentence = "no scribble holds 4 for unlabelled, they hold 0, 1, 2, 3; correct --unlabelled-value"
+    assert sentence in workplace.refused(capfd, _arguments(workplace, "--unlabelled-value", "4"))
+
+
+def test_channels_called_otherwise_are_told(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    for channel in ("pet", "ct"):
+        _fill(workplace, ("p1", "p2"), image=f"images/{{}}_{channel}.nii.gz")
+    given = _arguments(workplace, "--image-pattern", "{case}_{channel}", "--overwrite", "--channel-names")
+    assert main([*given, "SUV", "CT"]) == 0
+    told = capsys.readouterr().out
+    assert (
+        "note: the files call the channels otherwise than --channel-names, so they go by name: ct is SUV, pet is CT"
+        in told
+    )
+    assert main([*given, "PET", "CT"]) == 0
+    assert "call the channels" not in capsys.readouterr().out
+
+
+def test_scribbles_called_so_are_taken_before_more_labels(
+    workplace: Workplace, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _fill(workplace, ("a", "b", "c"))
+    for name in ("a", "b", "c"):
+        workplace.volume(f"scribbles/{name}_gt.nii.gz", _labels(9, (0, 1, 2)))
+    (workplace.root / "scribbles" / "c_scribble.nii.gz").unlink()
+    assert "1 images have no scribble (c)" in workplace.refused(capfd, _arguments(workplace))
+    assert main(_arguments(workplace, "--test-patients", "c")) == 0
+    assert workplace.dataset_json()["labels"]["ignore"] == 3

@@ -229,15 +229,15 @@ def test_what_is_recorded_of_the_cases_is_kept(workplace: Workplace) -> None:
         "cases": {"a": {"phase": "ED"}},
         "drawing": {"from": "dense labels"},
     }
-    made = _fill(workplace, {**FINE, "scribbles": recorded})
+    made = _fill(workplace, {**FINE, "scribbles": recorded}, names=(*NAMES, "d"))
     workplace.volume("Dataset201_KiTS/labelsTr/c.nii.gz", np.full(SHAPE, 3, np.uint16))
     (workplace.root / "Dataset201_KiTS" / "labelsTr_dense" / "c.nii.gz").unlink()
-    folds = [{"train": ["c"], "val": ["a", "b"]}]
+    folds = [{"train": ["c", "d"], "val": ["a", "b"]}]
     split = workplace.root / "mine.json"
     split.write_text(json.dumps(folds))
     assert main(_arguments(workplace, "--split", str(split))) == 0
     written = _written(workplace)["scribbles"]
-    assert written["patients"] == {"a": "anna", "b": "anna", "c": "c", "t": "t"}
+    assert written["patients"] == {"a": "anna", "b": "anna", "c": "c", "d": "d", "t": "t"}
     assert {key: written[key] for key in ("supervision", "cases", "drawing")} == {
         key: recorded[key] for key in ("supervision", "cases", "drawing")
     }
@@ -321,6 +321,9 @@ REGIONS = {"background": 0, "whole": [1, 2], "core": 2}
         ({**FINE, "labels": REGIONS, "regions_class_order": [1, 7]}, (3, 0, 1, 2), (), "got [1, 7]"),
         (FINE, (3, 0, 1), ("--case-pattern", "{patient}_{case}"), "the pattern '{patient}_{case}' does not fit a, b, "
          "c and 1 more; correct --case-pattern"),
+        (FINE, (3, 0, 1), ("--unlabelled-value", "5"), "no training label holds 5, they hold 0, 1, 3; correct"),
+        (FINE, (255, 0, 1, 3), (), "dataset.json declares 3 as unlabelled, but 255 is the highest value in the "
+         "training labels; give the unlabelled value with --unlabelled-value, or correct the labels"),
         (FINE, (3, 0, 1), ("--split", "own"), "this source has no split of its own"),
         (FINE, (3, 0, 1), ("--data", "nowhere"), "nowhere does not exist; give an existing folder with --data"),
     ],
@@ -363,3 +366,56 @@ def test_a_dense_dataset_taken_for_scribbles_is_told(workplace: Workplace, capsy
         workplace.volume(f"Dataset201_KiTS/labelsTr/{name}.nii.gz", labels)
     assert main(_arguments(workplace, "--unlabelled-value", "2")) == 0
     assert "warning: only 0.25 % of the voxels are unlabelled" in capsys.readouterr().out
+
+
+def test_dense_labels_may_have_the_value_declared_as_ignored(workplace: Workplace) -> None:
+    made = _fill(workplace)
+    references = np.where(made["a"] == 3, 3, made["a"]).astype(np.uint16)
+    workplace.volume("Dataset201_KiTS/labelsTr_dense/a.nii.gz", references)
+    assert main(_arguments(workplace)) == 0
+    assert _written(workplace)["labels"] == FINE["labels"]
+    np.testing.assert_array_equal(workplace.label("labelsTr_dense/a.nii.gz"), references)
+
+
+def test_a_void_value_in_dense_labels_makes_no_class(workplace: Workplace, capfd: pytest.CaptureFixture[str]) -> None:
+    made = _fill(workplace)
+    references = made["t"].astype(np.uint16)
+    references[0, 0, 0] = 255
+    workplace.volume("Dataset201_KiTS/labelsTs/t.nii.gz", references)
+    sentence = "dense labels hold 255, above 3 for unlabelled, which no scribble has and dataset.json does not name"
+    assert sentence in workplace.refused(capfd, _arguments(workplace))
+
+
+def test_accents_may_be_stored_in_two_ways(workplace: Workplace) -> None:
+    composed, stored = "M\u00fcller", "Mu\u0308ller"  # as macOS does
+    _fill(workplace, names=(stored, "b", "c"))
+    folds = [{"train": ["b", "c"], "val": [stored]}, {"train": ["b", stored], "val": ["c"]}]
+    (workplace.root / "Dataset201_KiTS" / "splits_final.json").write_text(json.dumps(folds))
+    assert main(_arguments(workplace, "--split", "own")) == 0
+    (splits,) = workplace.preprocessed.rglob("splits_final.json")
+    assert [fold["val"] for fold in json.loads(splits.read_text())] == [[composed], ["c"]]
+
+
+@pytest.mark.parametrize(
+    ("names", "written", "note"),
+    [
+        (["CT"], {"0": "CT"}, None),
+        ("CT", {"0": "image"}, "note: dataset.json had unreadable channel names (CT) and got some"),
+        (None, {"0": "image"}, "note: dataset.json had no channel names and got some"),
+    ],
+)
+def test_channel_names_in_another_form(
+    workplace: Workplace, capsys: pytest.CaptureFixture[str], names: Any, written: dict[str, str], note: str | None
+) -> None:
+    _fill(workplace, {**FINE, "channel_names": names})
+    assert main(_arguments(workplace)) == 0
+    assert _written(workplace)["channel_names"] == written
+    told = capsys.readouterr().out
+    assert "channel names" not in told if note is None else note in told
+
+
+def test_labels_of_no_image_are_told(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    made = _fill(workplace)
+    workplace.volume("Dataset201_KiTS/labelsTs/T.nii.gz", made["t"].astype(np.uint16))
+    assert main(_arguments(workplace)) == 0
+    assert "left out of labelsTs, because they have no image in imagesTs: T" in capsys.readouterr().out

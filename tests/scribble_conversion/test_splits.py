@@ -159,3 +159,12 @@ def test_a_name_is_whose_it_is_before_it_is_a_number(tmp_path: Path) -> None:
     file.write_text(json.dumps([{"train": ["1"], "val": ["None"]}]))
     with pytest.raises(UserError, match="names None, not among the cases"):
         make_folds(cases, str(file))
+
+
+def test_every_fold_has_labels_to_learn_from(tmp_path: Path) -> None:
+    cases = [Case(name, name, (), supervision="none" if name == "a1" else "scribble") for name in ("a1", "b5", "c10")]
+    file = tmp_path / "folds.json"
+    file.write_text(json.dumps([{"train": ["b5"], "val": ["c10"]}, {"train": ["a1"], "val": ["b5"]}]))
+    for choice, index in ((str(file), 1), ("maag", 0)):
+        with pytest.raises(UserError, match=f"fold {index} of the split '.*' would train with unlabelled images alone"):
+            make_folds(cases, choice)

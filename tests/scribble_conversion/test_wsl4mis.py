@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -218,6 +220,9 @@ def test_scribbles_may_be_missing_where_nobody_needs_them(hdf5: Hdf5, option: li
         ("subject2_DE", "subject2"),
         ("case_001", "case_001"),
         ("heart", "heart"),
+        ("patient021_ed", "patient021"),
+        ("patient021_01", "patient021"),
+        ("case_A", "case_A"),
         ("_ED", "_ED"),
     ],
 )
@@ -514,3 +519,57 @@ def test_ctrl_c_leaves_nothing(
     assert main(hdf5.arguments()) == 130
     assert hdf5.acdc.written() == []
     assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_the_slices_are_not_replaced(hdf5: Hdf5, capfd: pytest.CaptureFixture[str]) -> None:
+    """What is read are temporary stacks, so the folder given has to be looked at."""
+    hdf5.data.rename(hdf5.dataset)
+    moved = replace(hdf5, data=hdf5.dataset)
+    before = moved.acdc.written()
+    (moved.dataset / "dataset.json").write_text("{}")
+    assert main(moved.arguments("--overwrite")) == 1
+    assert "belongs to the dataset that would be replaced" in capfd.readouterr().err
+    (moved.dataset / "dataset.json").unlink()
+    assert main([*moved.arguments("--overwrite"), "--data", str(moved.acdc.raw)]) == 1  # the folder above
+    assert "holds no dataset.json, so it is no dataset to replace" in capfd.readouterr().err
+    assert main(moved.arguments()) == 1
+    assert "holds no dataset.json, so it is no dataset to replace" in capfd.readouterr().err
+    assert moved.acdc.written() == before
+
+
+@pytest.mark.parametrize("names", [("patient{}_ed", "patient{}_es"), ("patient{}_01", "Patient{}_25")])
+def test_no_patient_is_on_both_sides(hdf5: Hdf5, names: tuple[str, str]) -> None:
+    shutil.rmtree(hdf5.data)
+    for number in ("001", "021", "041"):
+        for name in names:
+            write_h5(hdf5.volume(name.format(number)), hdf5.arrays(CASE))
+    assert main(hdf5.without_images("--spacing", "1", "1", "5")) == 0
+    folds = json.loads((hdf5.dataset / "splits_final.json").read_text())
+    assert len(folds) == 3
+    for fold in folds:
+        sides = [{re.sub(r"_.*", "", name).lower() for name in fold[side]} for side in ("train", "val")]
+        assert len(fold["train"]) == 4
+        assert not sides[0] & sides[1]
+
+
+def test_accents_may_be_stored_in_two_ways(hdf5: Hdf5) -> None:
+    for number in range(SIZE[2]):
+        hdf5.slice(number).rename(hdf5.slice(number, "M\u00fcller1".replace("\u00fc", "u\u0308")))
+    shutil.copy(hdf5.acdc.image(CASE), hdf5.acdc.images / "M\u00fcller1.nii.gz")
+    assert main(hdf5.arguments("--split", "random", "--test-patients", "M\u00fcller1")) == 0
+    assert [path.name for path in (hdf5.dataset / "imagesTs").iterdir()] == ["M\u00fcller1_0000.nii.gz"]
+
+
+def test_a_blank_slice_has_no_correlation(hdf5: Hdf5, capsys: pytest.CaptureFixture[str]) -> None:
+    image = sitk.ReadImage(str(hdf5.acdc.image(CASE)))
+    voxels = sitk.GetArrayFromImage(image)
+    voxels[0] = 0
+    blank = sitk.GetImageFromArray(voxels)
+    blank.CopyInformation(image)
+    sitk.WriteImage(blank, str(hdf5.acdc.image(CASE)))
+    hdf5.change(hdf5.slice(0), image=np.zeros(voxels.shape[1:], np.float32))
+    for number in range(1, SIZE[2]):
+        hdf5.change(hdf5.slice(number), image=voxels[number].astype(np.float32))
+    assert main(hdf5.arguments()) == 0
+    assert "nan" not in capsys.readouterr().out
+    assert json.loads((hdf5.dataset / "dataset.json").read_text())["scribbles"]["cases"][CASE] == {"correlation": 1.0}
