@@ -37,6 +37,12 @@ def gather_for_queue(vectors: Tensor, valid: Tensor, size: int) -> tuple[Tensor,
     return torch.cat(all_vectors), torch.cat(all_valid).bool()
 
 
+def most_patches(planned: int, ranks: int, patch_fraction: float, twin_share: float) -> int:
+    """The largest number of patches that a rank draws in a step; arguments as of ``check_equal_shares``."""
+    shares = {planned // ranks, -(-planned // ranks)}  # more of a batch may be fewer patches, with more twins
+    return max(images_of_a_step(share, patch_fraction, twin_share)[0] for share in shares)
+
+
 def check_equal_shares(planned: int, ranks: int, patch_fraction: float, twin_share: float) -> None:
     """Make sure that each rank has as many images in a step: nnU-Net's ``batch_dice`` gathers the Dice of each.
 

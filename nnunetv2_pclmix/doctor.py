@@ -148,9 +148,9 @@ def check_folders() -> Iterator[Finding]:
         elif not Path(value).is_dir():
             yield Finding("error", f"{variable} is {value}, which is no folder", f'mkdir -p "{value}"')
         elif not os.access(value, os.W_OK | os.X_OK):
-            yield Finding(
-                "error", f"{variable} is {value}, where you may not write", "choose another, or ask its owner"
-            )
+            read = variable == "nnUNet_raw"  # all that a training and a prediction do with it
+            cure = "choose another to convert datasets into" if read else "choose another, or ask its owner"
+            yield Finding("warning" if read else "error", f"{variable} is {value}, where you may not write", cure)
         else:
             yield Finding("ok", f"{variable} is {value}")
 

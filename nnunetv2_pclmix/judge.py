@@ -21,8 +21,8 @@ def judge_validation(output_folder: Path, dataset_name: str, dataset_json: dict[
     """Evaluate ``output_folder/validation`` against ``labelsTr_dense`` of the raw dataset.
 
     Writes ``dense_evaluation.json`` and ``.csv`` into ``output_folder/validation``; those of an earlier validation go
-    in any case. Predictions without a reference are not judged. Never raises for missing references, a full disk or a
-    killed worker: a training must not fail after its last step.
+    in any case. Predictions without a reference are not judged. Never raises for missing references, a full disk, too
+    little memory or a killed worker: a training must not fail after its last step.
 
     Args:
         output_folder: the fold's results folder.
@@ -51,6 +51,6 @@ def judge_validation(output_folder: Path, dataset_name: str, dataset_json: dict[
             require_references=False,
         )
         result.write(validation)
-    except (UserError, OSError, BrokenProcessPool) as error:
-        return [f"No dense evaluation: {error}. Mind that {SCRIBBLES_ONLY}."]
+    except (UserError, OSError, BrokenProcessPool, MemoryError) as error:
+        return [f"No dense evaluation: {error or 'too little memory'}. Mind that {SCRIBBLES_ONLY}."]
     return [f"Dense evaluation against {references}; {SCRIBBLES_ONLY}.", f"\n{result.table()}"]

@@ -27,11 +27,21 @@ from nnunetv2_pclmix import checkpoint, monitoring
 from nnunetv2_pclmix.config import config_from_plans
 from nnunetv2_pclmix.cuda_graph import GraphedStep
 from nnunetv2_pclmix.dataloading.factory import start_augmenters
-from nnunetv2_pclmix.dataloading.loader import PCLMixDataLoader, mix_of_batch, strokes_of_batch
+from nnunetv2_pclmix.dataloading.loader import (
+    PCLMixDataLoader,
+    mix_of_batch,
+    require_labels_of_today,
+    strokes_of_batch,
+)
 from nnunetv2_pclmix.dataloading.mix import images_of_a_step
 from nnunetv2_pclmix.dataloading.sampling import SUPERVISION, case_probabilities, supervision_of
 from nnunetv2_pclmix.dataloading.transforms import outside_becomes_ignore
-from nnunetv2_pclmix.distributed import check_equal_shares, gather_for_queue, leave_constants_alone
+from nnunetv2_pclmix.distributed import (
+    check_equal_shares,
+    gather_for_queue,
+    leave_constants_alone,
+    most_patches,
+)
 from nnunetv2_pclmix.judge import judge_validation
 from nnunetv2_pclmix.label_space import ClassSpace, LabelSpace, RegionSpace
 from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss, PartialRegionCrossEntropyLoss
@@ -93,7 +103,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         self._ask_teacher: Ask | None = None  # the same, compiled where nnU-Net compiles
         self._gradients: Callable[[StepInput], StepResult]
         self._restored: dict[str, Any] | None = None
-        self._misfit: RuntimeError | None = None  # why a checkpoint can be judged with, but not continued
+        self._misfit: Exception | None = None  # why a checkpoint can be judged with, but not continued
         self._step_in_epoch = 0
 
     # ---------------------------------------------------------------------------------------------- building
@@ -290,6 +300,7 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         )
         validation_transforms = self.get_validation_transforms(scales, regions=regions, **labels)
         training_set, validation_set = self.get_tr_and_val_datasets()
+        require_labels_of_today(training_set, self.label_manager, self.plans_manager.dataset_name)
         sampling = {
             "oversample_foreground_percent": self.oversample_foreground_percent,
             "probabilistic_oversampling": self.probabilistic_oversampling,
@@ -349,10 +360,14 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
             ) from self._misfit
         super().on_train_start()
         group, asked = self.optimizer.param_groups[0], self.optimizer.defaults
-        if any(group.get(name) != asked.get(name) for name in ("momentum", "weight_decay")):
+        begun = group.get("initial_lr", self.initial_lr)
+        if begun != self.initial_lr or any(group.get(name) != asked.get(name) for name in ("momentum", "weight_decay")):
+            rate = f"initial learning rate {self.initial_lr}"
+            if begun != self.initial_lr:
+                rate += f" as it is set now (it began with {begun})"
             self.print_to_log_file(
-                f"PCLMix: goes on with the optimiser it began with, momentum {group['momentum']}, initial learning "
-                f"rate {self.initial_lr}, weight decay {group['weight_decay']}"
+                f"PCLMix: goes on with the momentum {group['momentum']} and weight decay {group['weight_decay']} it "
+                f"began with, {rate}"
             )
         if self.teacher is not None and not self.teacher.updates:
             self.teacher.follow(self._bare_network())  # which may have got pretrained weights meanwhile
@@ -422,11 +437,11 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
     def _enqueue(self, result: StepResult, finite: Tensor) -> None:
         vectors, valid = result.queue_vectors, result.queue_valid & finite
         if self.is_ddp:
-            # no rank has more than all ranks together were planned to have
-            most, _ = images_of_a_step(
-                self.configuration_manager.batch_size, self.config.patch_fraction, self.config.twin_share
+            planned, shares = (
+                self.configuration_manager.batch_size,
+                (self.config.patch_fraction, self.config.twin_share),
             )
-            vectors, valid = gather_for_queue(vectors, valid, most)
+            vectors, valid = gather_for_queue(vectors, valid, most_patches(planned, dist.get_world_size(), *shares))
         self.queue.enqueue(vectors, valid)
 
     def _backward(self, loss: Tensor) -> None:
@@ -534,10 +549,15 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
         checkpoint.save(super().save_checkpoint, Path(filename), state)
 
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
-        super().load_checkpoint(filename_or_checkpoint)
+        state = checkpoint.load(filename_or_checkpoint)
+        try:
+            super().load_checkpoint(filename_or_checkpoint)
+        except ValueError as error:  # the optimiser's, which comes last, where the training parts are fewer or more
+            if state is None:
+                raise
+            self._misfit = error
         self._keep_optimiser()
         self._register_log_keys()
-        state = checkpoint.load(filename_or_checkpoint)
         if state is None:
             return
         taught = state.get("teacher")  # earlier ones have none

@@ -15,8 +15,8 @@ from torch import multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunetv2_pclmix.config import PCLMixConfig
-from nnunetv2_pclmix.dataloading.mix import draw_mix
-from nnunetv2_pclmix.distributed import gather_for_queue, leave_constants_alone
+from nnunetv2_pclmix.dataloading.mix import draw_mix, images_of_a_step
+from nnunetv2_pclmix.distributed import gather_for_queue, leave_constants_alone, most_patches
 from nnunetv2_pclmix.label_space import ClassSpace
 from nnunetv2_pclmix.losses.partial import PartialCrossEntropyLoss
 from nnunetv2_pclmix.memory_queue import MemoryQueue
@@ -117,6 +117,15 @@ def test_two_ranks_equal_one_process_with_all_images_where_the_loss_is_a_mean_ov
 def test_more_images_than_announced_are_refused():
     with pytest.raises(ValueError, match="expected at most 1 images on a rank, got 2"):
         gather_for_queue(torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.bool), 1)
+
+
+@pytest.mark.parametrize("shares", [(0.875, 0.125), (2.0, 0.5), (0.05, 0.75)])
+def test_no_rank_draws_more_patches_than_there_is_room_for(shares):
+    for planned in range(2, 65):
+        for ranks in range(2, min(8, planned) + 1):
+            of_ranks = [planned // ranks + (rank < planned % ranks) for rank in range(ranks)]
+            drawn = [images_of_a_step(of_rank, *shares)[0] for of_rank in of_ranks]
+            assert most_patches(planned, ranks, *shares) == max(drawn)
 
 
 def _validate(rank: int, port: int, batch_norm: bool) -> None:

@@ -158,6 +158,26 @@ class PCLMixDataLoader(nnUNetDataLoader):
         return lost
 
 
+def require_labels_of_today(dataset: Any, label_manager: LabelManager, name: str) -> None:
+    """Look whether preprocessing has noted where voxels are labelled, as nnU-Net's loader asks for it.
+
+    Args:
+        dataset: nnU-Net's, of preprocessed cases.
+        label_manager: of ``dataset.json`` as it is now.
+        name: of the dataset, for messages.
+
+    Raises:
+        ValueError: it noted something else.
+    """
+    case = dataset.identifiers[0]
+    *_, properties = dataset.load_case(case)
+    if label_manager.has_ignore_label and (-1, *label_manager.all_labels) not in properties["class_locations"]:
+        raise ValueError(
+            f"{case} was preprocessed when dataset.json had other labels, or no ignore label; preprocess {name} again "
+            "(nnUNetv2_preprocess)"
+        )
+
+
 def structures_of_labels(label_manager: LabelManager) -> list[int | tuple[int, ...]]:
     """What ``Strokes.present`` speaks of, in the order of the network's channels: classes, or the labels of regions."""
     structures = label_manager.foreground_regions if label_manager.has_regions else label_manager.foreground_labels

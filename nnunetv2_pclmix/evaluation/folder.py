@@ -110,7 +110,10 @@ def _judge_all(jobs: list[Job], num_processes: int) -> Iterator[CaseScores]:
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
-            raise UserError("a worker was killed, most likely for want of memory; name fewer with -np") from error
+            raise UserError(
+                "a worker was killed, most likely for want of memory; use fewer processes (-np; after a training: "
+                "nnUNet_def_n_proc)"
+            ) from error
         finally:
             for future in futures:
                 future.cancel()

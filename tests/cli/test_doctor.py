@@ -107,6 +107,17 @@ def test_folders_that_can_be_no_folder(tmp_path: Path, monkeypatch: pytest.Monke
     assert not any("mkdir" in finding.cure for finding in found)
 
 
+@pytest.mark.parametrize(("variable", "level"), [("nnUNet_raw", "warning"), ("nnUNet_results", "error")])
+def test_folders_that_may_only_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, level: str
+) -> None:
+    monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    (finding,) = (each for each in doctor.check_folders() if variable in each.text)
+    assert finding.level == level
+    assert "where you may not write" in finding.text
+
+
 @pytest.mark.parametrize(
     ("version", "level"),
     [("2.7.9", "error"), ("2.8", "ok"), ("2.8.1+local", "ok"), ("2.10.0rc1", "ok"), ("3", "error")],

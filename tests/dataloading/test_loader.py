@@ -238,3 +238,13 @@ def test_nothing_is_concluded_of_dense_patches(make_loader):
     loader._within = [[False] * 3] * 2
     loader._look_at(np.stack([sparse, dense]))
     assert loader._present == [[True, False, True], [True] * 3]
+
+
+def test_labels_that_came_after_preprocessing_are_told(make_trainer):
+    labels = {"background": 0, "RV": 1, "MYO": 2, "LV": 3, "scar": 4, "ignore": 5}
+    trainer = make_trainer(change_dataset={"labels": labels})
+    trainer.initialize()
+    with pytest.raises(
+        ValueError, match=r"was preprocessed when dataset.json had other labels.* preprocess Dataset.* again"
+    ):
+        trainer.get_dataloaders()

@@ -64,7 +64,7 @@ def test_a_training_keeps_the_optimiser_it_began_with(make_trainer):
     group = again.optimizer.param_groups[0]
     assert (group["momentum"], group["nesterov"]) == (0.99, True)
     assert group["lr"] == pytest.approx(0.01 * 0.5**0.9)
-    told = "momentum 0.99, initial learning rate 0.01"
+    told = "momentum 0.99 and weight decay 3e-05 it began with, initial learning rate 0.01\n"
     assert told not in Path(again.log_file).read_text()  # it may be there for --val
     again.on_train_start()
     assert told in Path(again.log_file).read_text()
@@ -72,9 +72,15 @@ def test_a_training_keeps_the_optimiser_it_began_with(make_trainer):
     same = make_trainer(epochs=2, iterations=1, pclmix={**nnunets, "initial_lr": 0.02}, continue_training=True)
     same.load_checkpoint(file)
     assert same.initial_lr == same.lr_scheduler.initial_lr == 0.02
+    same.on_train_start()
+    told = "initial learning rate 0.02 as it is set now (it began with 0.01)"
+    assert told in Path(same.log_file).read_text()
 
 
-@pytest.mark.parametrize("setting", [{"auxiliary_window": 3}, {"embedding_dimension": 8}, {"queue_length": 5}])
+@pytest.mark.parametrize(
+    "setting",
+    [{"auxiliary_window": 3}, {"embedding_dimension": 8}, {"queue_length": 5}, {"auxiliary_depth": 1}],
+)
 def test_training_parts_of_another_size_are_refused_but_for_validation(make_trainer, setting):
     first = make_trainer(epochs=2, iterations=1)
     first.initialize()

@@ -409,7 +409,7 @@ def test_the_objective_is_compiled_where_nnunet_compiles(make_trainer, monkeypat
     assert isinstance(trainer._ask_teacher, OptimizedModule) is compiles
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), BrokenProcessPool("killed")])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), BrokenProcessPool("killed"), MemoryError()])
 def test_what_fails_in_the_judging_is_told(tmp_path, monkeypatch, error):
     def fail(*_, **__):
         raise error
@@ -418,12 +418,13 @@ def test_what_fails_in_the_judging_is_told(tmp_path, monkeypatch, error):
     (tmp_path / "raw" / "Dataset005_X" / "labelsTr_dense").mkdir(parents=True)
     monkeypatch.setattr(judge, "evaluate_folder", fail)
     (line,) = judge_validation(tmp_path, "Dataset005_X", {"labels": {"background": 0, "RV": 1}, "file_ending": ".png"})
-    assert line.startswith(f"No dense evaluation: {error}")
+    assert line.startswith(f"No dense evaluation: {error or 'too little memory'}. Mind")
 
 
 def test_the_queue_has_room_for_more_patches_than_planned(make_trainer, monkeypatch):
     trainer, sizes = make_trainer(pclmix={"patch_fraction": 2.0}), []
     monkeypatch.setattr(trainer_module, "gather_for_queue", lambda vectors, valid, size: sizes.append(size) or [0, 0])
+    monkeypatch.setattr(trainer_module.dist, "get_world_size", lambda: 1)
     trainer._set_batch_size_and_oversample()
     trainer.is_ddp, trainer.queue = True, SimpleNamespace(enqueue=lambda *_: None)
     true = torch.tensor(True)
