@@ -437,11 +437,9 @@ class nnUNetTrainerPCLMix(nnUNetTrainer):
     def _enqueue(self, result: StepResult, finite: Tensor) -> None:
         vectors, valid = result.queue_vectors, result.queue_valid & finite
         if self.is_ddp:
-            planned, shares = (
-                self.configuration_manager.batch_size,
-                (self.config.patch_fraction, self.config.twin_share),
-            )
-            vectors, valid = gather_for_queue(vectors, valid, most_patches(planned, dist.get_world_size(), *shares))
+            planned, config = self.configuration_manager.batch_size, self.config
+            most = most_patches(planned, dist.get_world_size(), config.patch_fraction, config.twin_share)
+            vectors, valid = gather_for_queue(vectors, valid, most)
         self.queue.enqueue(vectors, valid)
 
     def _backward(self, loss: Tensor) -> None:

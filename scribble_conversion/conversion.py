@@ -315,14 +315,14 @@ def _check_folds(training: Sequence[Case], folds: Sequence[Fold]) -> Iterator[Fi
             forgotten,
         )
     patients = {case.identifier: case.patient for case in training}
-    held_out = [{patients[name] for name in fold.val} for fold in folds]
+    validated = [{patients[name] for name in fold.val} for fold in folds]
     idle = tuple(
         sorted(
             case.identifier
             for case in training
             if case.supervision == "none"
             and case.identifier not in in_a_fold
-            and not all(case.patient in patients for patients in held_out)
+            and not all(case.patient in of_fold for of_fold in validated)
         )
     )
     if idle:

@@ -11,7 +11,7 @@ from typing import NoReturn
 from scribble_conversion.console import UserError
 from scribble_conversion.files import find_files, require_folder
 from scribble_conversion.formats.registry import ENDINGS, common_ending, ending_of
-from scribble_conversion.naming import patients_by_name
+from scribble_conversion.naming import one_spelling, patients_by_name
 from scribble_conversion.patterns import NUMBERED_CHANNEL, Named, NamePattern, suggest_patterns
 from scribble_conversion.source import Case, name_some
 
@@ -185,7 +185,7 @@ def _patients(named: Sequence[Named], by_names: bool, notes: list[str]) -> dict[
     by_name = patients_by_name({name.identifier for name in named} - told.keys()) if by_names else None
     if by_name is not None:
         notes.append(by_name[1])
-    return {**(by_name[0] if by_name else {}), **told}
+    return one_spelling({**(by_name[0] if by_name else {}), **told})
 
 
 def _left_out(folders: Sequence[Folder], taken: Collection[Path]) -> Iterator[str]:

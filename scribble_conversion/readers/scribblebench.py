@@ -13,6 +13,7 @@ from typing import Any
 from scribble_conversion.console import UserError
 from scribble_conversion.files import RAW, find_files, require_folder
 from scribble_conversion.formats.registry import common_ending, ending_of
+from scribble_conversion.naming import one_spelling
 from scribble_conversion.patterns import NUMBERED_CHANNEL, NamePattern
 from scribble_conversion.recorded import known_patients
 from scribble_conversion.source import Case, name_some
@@ -207,7 +208,7 @@ def _patients(
         unnamed = {identifier for identifier, match in named.items() if match is None}
         if unnamed:
             raise UserError(f"the pattern '{pattern}' does not fit {name_some(unnamed)}; correct --case-pattern")
-        return {identifier: match.patient for identifier, match in named.items() if match is not None}
+        return one_spelling({identifier: match.patient for identifier, match in named.items() if match is not None})
     known, how = known_patients([declared], identifiers)
     if how is not None:
         notes.append(how)

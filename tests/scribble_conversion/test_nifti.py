@@ -528,3 +528,13 @@ def test_scribbles_called_so_are_taken_before_more_labels(
     assert "1 images have no scribble (c)" in workplace.refused(capfd, _arguments(workplace))
     assert main(_arguments(workplace, "--test-patients", "c")) == 0
     assert workplace.dataset_json()["labels"]["ignore"] == 3
+
+
+def test_a_patient_spelled_in_two_ways_is_one(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    _fill(workplace, ("P0_a", "p0_b", "P1_a", "p1_b"))
+    assert main(_arguments(workplace, "--image-pattern", "{patient}_{case}")) == 0
+    assert "4 cases of 2 patients" in capsys.readouterr().out
+    assert [fold["val"] for fold in _splits(workplace)] in (
+        [["P0_a", "p0_b"], ["P1_a", "p1_b"]],
+        [["P1_a", "p1_b"], ["P0_a", "p0_b"]],
+    )
