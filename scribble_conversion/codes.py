@@ -119,7 +119,7 @@ def declare_codes(
         dense = {0: 0, **dense_map}
         beyond = sorted({value for value in dense.values() if value is not None and value > highest})
         if beyond:
-            raise UserError(f"--dense-label-map leads to {_listed(beyond)}, but the classes end with {highest}")
+            raise UserError(f"--dense-label-map leads to {listed(beyond)}, but the classes end with {highest}")
     if unlabelled is not None:
         codes[unlabelled] = None
     ignore = highest + 1
@@ -148,7 +148,7 @@ def _plain_codes(
             unlabelled = _usual_unlabelled(values, notes)
         elif unlabelled not in values:
             raise UserError(
-                f"no scribble holds {unlabelled} for unlabelled, they hold {_listed(sorted(values))}; correct "
+                f"no scribble holds {unlabelled} for unlabelled, they hold {listed(sorted(values))}; correct "
                 "--unlabelled-value"
             )
         found = sorted(values - {unlabelled})
@@ -156,7 +156,7 @@ def _plain_codes(
         if not set(found) <= set(classes) or (not names and not set(classes[1:]) <= set(found)):
             suggested = ",".join(f"{code}:{value}" for value, code in enumerate([c for c in found if c != 0], start=1))
             raise UserError(
-                f"the scribbles hold the values {_listed(found)} besides {unlabelled} for unlabelled, but expected "
+                f"the scribbles hold the values {listed(found)} besides {unlabelled} for unlabelled, but expected "
                 f"were 0 to {max(classes) if names else max(len(found) - 1, 1)}; say what they mean with --label-map, "
                 f"e.g. {suggested}"
             )
@@ -170,11 +170,9 @@ def _plain_codes(
 
 def _usual_unlabelled(values: Collection[float], notes: list[str], besides: str = "") -> int:
     if USUAL_UNLABELLED not in values:
-        listed = (
-            f"they hold {_listed(sorted(values))}{besides}" if values else "every value in them has a meaning already"
-        )
+        held = f"they hold {listed(sorted(values))}{besides}" if values else "every value in them has a meaning already"
         raise UserError(
-            f"which value means unlabelled cannot be told from the scribbles ({listed}); give it with "
+            f"which value means unlabelled cannot be told from the scribbles ({held}); give it with "
             f"--unlabelled-value (only {USUAL_UNLABELLED} is recognised without asking)"
         )
     notes.append(f"{USUAL_UNLABELLED} occurs in the scribbles and was taken for unlabelled")
@@ -201,7 +199,7 @@ def _require_consecutive(codes: Mapping[int, int | None], option: str) -> int:
     if highest == 0:
         raise UserError(f"{option} has no class besides the background; map at least one code to 1")
     if missing:
-        raise UserError(f"{option} leads to {_listed(sorted(values))}, without {_listed(missing)}; leave no gaps")
+        raise UserError(f"{option} leads to {listed(sorted(values))}, without {listed(missing)}; leave no gaps")
     return highest
 
 
@@ -231,5 +229,6 @@ def _without_background(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names[1:] if names and names[0] == BACKGROUND else names)
 
 
-def _listed(values: Sequence[float], most: int = 10) -> str:
+def listed(values: Sequence[float], most: int = 10) -> str:
+    """The first few values for a message, e.g. ``0, 1, 2, …``."""
     return ", ".join(f"{value:g}" for value in values[:most]) + (", …" if len(values) > most else "")

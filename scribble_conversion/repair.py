@@ -57,8 +57,8 @@ def repair_labels(
 
     Raises:
         UserError: if the highest value cannot mean unlabelled because dense labels hold it or ``dataset.json`` has
-            another name for it or another value for unlabelled, if what the user says is in no scribble, if there are
-            values in dense labels that nothing tells of, negative ones or too many, or if regions lack their order.
+            another name for it or another value for unlabelled, if there are values in dense labels that nothing tells
+            of, negative ones or too many, or if regions lack their order.
     """
     notes: list[str] = []
     require_code(unlabelled or 0, "--unlabelled-value")
@@ -157,9 +157,6 @@ def _unlabelled(
             + "; convert with the format 'nifti' and a --label-map, or correct --unlabelled-value"
         )
     if told is not None:
-        if told not in scribbles:
-            held = ", ".join(map(str, sorted(scribbles)[:10])) + (", …" if len(scribbles) > 10 else "")
-            raise UserError(f"no training label holds {told}, they hold {held}; correct --unlabelled-value")
         return value
     cure = "give the unlabelled value with --unlabelled-value"
     if declared is not None and declared != value and declared in scribbles:

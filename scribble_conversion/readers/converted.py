@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from scribble_conversion.codes import listed
+from scribble_conversion.console import UserError
 from scribble_conversion.readers.raw_source import declared_ignore, folder_of_dataset, preprocessed_folder, source_of
 from scribble_conversion.readers.scribblebench import RawDataset, find_raw_dataset
 from scribble_conversion.recorded import as_recorded, recorded
@@ -52,6 +54,9 @@ def read_recorded(
     scribbles, dense = (
         integer_values({file: scanned[file] for file in files}) for files in (found.scribble_files, found.dense_files)
     )
+    if unlabelled is not None and unlabelled not in scribbles and unlabelled != declared_ignore(found.declared):
+        held = listed(sorted(scribbles))
+        raise UserError(f"no training label holds {unlabelled}, they hold {held}; correct --unlabelled-value")
     source = source_of(found, repair_labels(found.declared, scribbles, dense, unlabelled), format_name, option)
     cases = as_recorded(found.declared, found.cases, scanned)
     return replace(source, cases=cases, drawing=dict(recorded(found.declared, "drawing")))
