@@ -17,7 +17,7 @@ from pathlib import Path
 from scribble_conversion.console import UserError
 from scribble_conversion.files import NIFTI_ENDINGS, find_files, require_folder, temporary_folder
 from scribble_conversion.hdf5 import HDF5_ENDINGS
-from scribble_conversion.naming import NUMBERED_PATIENT
+from scribble_conversion.naming import NUMBERED_PATIENT, one_spelling
 from scribble_conversion.parallel import number_of_processes, run_all
 from scribble_conversion.readers.acdc import LABELS as ACDC_LABELS
 from scribble_conversion.readers.acdc import LICENCE, REFERENCE, UNLABELLED
@@ -84,6 +84,7 @@ def opened_wsl4mis(
     dense_codes = {value: value for value in labels.values()}
     spacing = _spacing(form, images)
     files = find_cases(require_folder(data, "--data"))
+    patients = one_spelling({name: patient_of(name) for name in files})
     originals = _find_originals(require_folder(images, "--images"), files.keys()) if images is not None else {}
     with temporary_folder("stacks_") as temporary:
         jobs = [
@@ -95,7 +96,7 @@ def opened_wsl4mis(
                 spacing=spacing,
                 scribble_codes={**dense_codes, form.unlabelled: ignore},
                 dense_codes=dense_codes,
-                needs_scribbles=not may_lack_scribbles(Case(name, patient_of(name), ())),
+                needs_scribbles=not may_lack_scribbles(Case(name, patients[name], ())),
                 folder=temporary,
             )
             for name, found in files.items()
@@ -104,7 +105,7 @@ def opened_wsl4mis(
         is_acdc = labels == ACDC_LABELS
         yield Source(
             format="wsl4mis",
-            cases=tuple(_case(job.name, result) for job, result in zip(jobs, stacked, strict=True)),
+            cases=tuple(_case(job.name, patients[job.name], each) for job, each in zip(jobs, stacked, strict=True)),
             channel_names=(form.channel,),
             labels=labels,
             scribble_codes={**dense_codes, ignore: ignore},  # the files written have the integers already
@@ -235,10 +236,10 @@ def _spacing(form: Form, images: Path | None) -> tuple[float, ...]:
     return form.spacing
 
 
-def _case(name: str, stacked: Stacked) -> Case:
+def _case(name: str, patient: str, stacked: Stacked) -> Case:
     return Case(
         identifier=name,
-        patient=patient_of(name),
+        patient=patient,
         images=(stacked.image,),
         scribble=stacked.scribble,
         dense=stacked.dense,

@@ -538,12 +538,13 @@ def test_the_slices_are_not_replaced(hdf5: Hdf5, capfd: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("names", [("patient{}_ed", "patient{}_es"), ("patient{}_01", "Patient{}_25")])
-def test_no_patient_is_on_both_sides(hdf5: Hdf5, names: tuple[str, str]) -> None:
+@pytest.mark.parametrize("split", ["five-fold", "random"])
+def test_no_patient_is_on_both_sides(hdf5: Hdf5, split: str, names: tuple[str, str]) -> None:
     shutil.rmtree(hdf5.data)
     for number in ("001", "021", "041"):
         for name in names:
             write_h5(hdf5.volume(name.format(number)), hdf5.arrays(CASE))
-    assert main(hdf5.without_images("--spacing", "1", "1", "5")) == 0
+    assert main(hdf5.without_images("--spacing", "1", "1", "5", "--split", split)) == 0
     folds = json.loads((hdf5.dataset / "splits_final.json").read_text())
     assert len(folds) == 3
     for fold in folds:
