@@ -122,6 +122,12 @@ def _calibrate_fold(source: Path, fold: str, checkpoint: str, cases: Sequence[st
     content = read_checkpoint(folder / checkpoint)
     bias = _last_bias(content, folder / checkpoint)
     predictor = load_predictor(source, fold, checkpoint, device)
+    now = _dataset_now(source)
+    if any(name in now and now[name] != predictor.dataset_json.get(name) for name in ("labels", "regions_class_order")):
+        raise UserError(
+            f"{_preprocessed(source) / 'dataset.json'} declares other labels than {source / 'dataset.json'} of the "
+            "training; restore the labels of the training, or train anew"
+        )
     labels = predictor.label_manager
     channels = channel_names(predictor.dataset_json, labels)
     rng = np.random.default_rng(0)
@@ -139,7 +145,7 @@ def _calibrate_fold(source: Path, fold: str, checkpoint: str, cases: Sequence[st
             "some in the cases that it holds out"
         )
     first = int(exclusive)  # behind background
-    known, _ = known_patients([predictor.dataset_json, _dataset_now(source)], list(voxels))
+    known, _ = known_patients([predictor.dataset_json, now], list(voxels))
     patients = [known.get(name, name) for name in voxels]  # else each its own patient's
     if len(set(patients)) == 1:
         print(f"fold {fold} holds out cases of a single patient, so each has offsets from the others of that patient")

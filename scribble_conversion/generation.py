@@ -117,7 +117,7 @@ def shorten_scribbles(
 
 def case_rng(seed: int, identifier: str) -> np.random.Generator:
     """Randomness for one case, the same whatever other cases there are."""
-    digest = hashlib.sha256(identifier.encode()).digest()
+    digest = hashlib.sha256(identifier.encode("utf-8", "surrogateescape")).digest()
     return np.random.default_rng([seed, *np.frombuffer(digest, dtype="<u4").tolist()])
 
 

@@ -47,14 +47,20 @@ class Panel:
     dense: npt.NDArray[np.uint8] | None
 
 
-def check_picture(path: Path | None) -> None:
+def check_picture(path: Path | None, overwrite: bool) -> None:
     """Refuse a place where no picture can be written, before the long work begins.
 
+    Args:
+        path: the picture, if there is to be one.
+        overwrite: whether a file that is there may be replaced.
+
     Raises:
-        UserError: if there is no such folder, or the ending is not ``.png``.
+        UserError: if there is no such folder, the ending is not ``.png``, or the file is there and has to stay.
     """
     if path is not None and (path.suffix.lower() != ".png" or path.is_dir() or not path.absolute().parent.is_dir()):
         raise UserError(f"{path} cannot become a picture; give a .png file in an existing folder with --picture")
+    if path is not None and path.exists() and not overwrite:
+        raise UserError(f"{path} exists already; replace it with --overwrite, or give another file with --picture")
 
 
 def draw_picture(conversion: Conversion, path: Path, axis: int | None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scribble_conversion.naming import patients_by_name
+from scribble_conversion.naming import one_spelling, patients_by_name
 from scribble_conversion.source import Case
 
 
@@ -48,7 +48,7 @@ def known_patients(
     for content in contents:
         known |= recorded_patients(content, identifiers)
     told, how = patients_by_name(set(identifiers) - known.keys()) or ({}, None)
-    return {**told, **known}, how
+    return one_spelling({**told, **known}), how
 
 
 def as_recorded(

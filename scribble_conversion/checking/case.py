@@ -202,7 +202,7 @@ def _check_channels(case: RawCase, counts: list[int], scope: Scope) -> list[Find
     """Hold the channels found in the files against those declared, by number and, one per file, by name."""
     names = {path.name for path in case.images}
     expected = {f"{case.identifier}_{channel:04d}{scope.file_ending}" for channel in range(scope.channels)}
-    misnamed = set(counts) == {1} and case.images[0].parent.name.startswith("images") and names != expected
+    misnamed = set(counts) == {1} and not case.listed and names != expected
     if sum(counts) == scope.channels and not misnamed:
         return []
     missing, extra = expected - names, names - expected

@@ -31,6 +31,7 @@ class RawCase:
         dense: its dense reference in ``labelsTr_dense``, None where there is none.
         supervision: what its label is, as far as ``dataset.json`` says.
         test: whether it lies in ``imagesTs``.
+        listed: whether ``dataset.json`` lists its files, which then may have any name.
     """
 
     identifier: str
@@ -39,6 +40,7 @@ class RawCase:
     dense: Path | None = None
     supervision: Supervision = "scribble"
     test: bool = False
+    listed: bool = False
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,7 @@ def _training_cases(folder: Path, content: Mapping[str, Any], ending: str) -> li
                 label=label if label.is_file() else None,
                 dense=_existing(dense_folder / f"{name}{ending}"),
                 supervision=kind if kind in get_args(Supervision) else "scribble",
+                listed=isinstance(content.get("dataset"), dict),
             )
         )
     return cases

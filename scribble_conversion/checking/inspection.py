@@ -81,7 +81,10 @@ def inspect(
     inspection = Inspection(dataset, reader, facts, ())
     findings += _check_scribbles(inspection)
     findings += _check_thin(inspection, scope, processes, plans, resampled_cases)
-    digests = {case.identifier: case.digest for case in facts if case.digest is not None}
+    tested_first = sorted(
+        zip(dataset.cases, facts, strict=True), key=lambda pair: not pair[0].test
+    )  # those trained win
+    digests = {found.identifier: found.digest for _, found in tested_first if found.digest is not None}
     findings += check_duplicates(digests, frozenset(case.identifier for case in dataset.cases if case.test))
     findings += check_splits(dataset, digests)
     findings += check_held_out_cases(dataset)
@@ -101,7 +104,8 @@ def evenly(items: Sequence[Item], number: int) -> list[Item]:
 def _check_scribbles(inspection: Inspection) -> Iterator[Finding]:
     dataset, scribbled = inspection.dataset, inspection.scribbled
     folder = str(scribble_notes(dataset.content).get("dense_labels") or DENSE_FOLDER)
-    strokes = {case.identifier: case.strokes for case in inspection.facts}
+    pairs = zip(dataset.cases, inspection.facts, strict=True)
+    strokes = {found.identifier: found.strokes for case, found in pairs if not case.test}
     dense_values = frozenset[int]().union(*(case.dense_values for case in inspection.facts))
     yield from check_unlabelled(scribbled, dataset.ignore, strokes)
     yield from check_coverage(scribbled, dataset.values, dataset.ignore, folder, dense_values)

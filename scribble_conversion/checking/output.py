@@ -42,12 +42,14 @@ def check_json(path: Path | None) -> None:
     """Refuse a place where no JSON file can be written, before any work is done.
 
     Raises:
-        UserError: if there is no such folder, or a folder has that name.
+        UserError: if there is no such folder, or a folder or a file of another kind has that name.
     """
     if path is not None and path.is_dir():
         raise UserError(f"{path} is a folder; give a file with --json, e.g. {path / 'check.json'}")
     if path is not None and not path.parent.is_dir():
         raise UserError(f"the folder {path.parent} does not exist; make it, or give another file with --json")
+    if path is not None and path.is_file() and path.stat().st_size and not _is_ours(path):
+        raise UserError(f"{path} is no list of findings, so it stays; remove it, or give another file with --json")
 
 
 def write_json(inspection: Inspection, path: Path) -> None:
@@ -72,6 +74,14 @@ def write_json(inspection: Inspection, path: Path) -> None:
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); give another file with --json") from error
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"findings", "errors", "warnings"} <= content.keys()
 
 
 def _case(case: CaseFacts) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from scribble_conversion.checking.dataset import RawCase, RawDataset
 from scribble_conversion.checking.finding import Finding, counted
 from scribble_conversion.checking.volumes import Reader, read
 from scribble_conversion.console import UserError
+from scribble_conversion.recorded import recorded
 from scribble_conversion.source import name_some
 
 _COPIES = "gt_segmentations"
@@ -35,7 +36,7 @@ def check_preprocessed(dataset: RawDataset, reader: Reader) -> Iterator[Finding]
     again = f"run nnUNetv2_plan_and_preprocess -d {dataset.handle} --clean"
     yield from _check_declarations(dataset, folder, again)
     yield from _check_copies(dataset, folder, reader, again)
-    yield from _check_gone(dataset, folder, again)
+    yield from _check_data(dataset, folder, again)
 
 
 def _check_copies(dataset: RawDataset, folder: Path, reader: Reader, again: str) -> Iterator[Finding]:
@@ -73,25 +74,32 @@ def _check_copies(dataset: RawDataset, folder: Path, reader: Reader, again: str)
         )
 
 
-def _check_gone(dataset: RawDataset, folder: Path, again: str) -> Iterator[Finding]:
-    """Cases that nnU-Net would train with although they are no longer there.
+def _check_data(dataset: RawDataset, folder: Path, again: str) -> Iterator[Finding]:
+    """Cases that nnU-Net would train with although they are no longer there, and those that it will not find.
 
     Only data folders count, which preprocessing removes and writes anew. To the copies of the labels nnU-Net only ever
     adds; what is left over there is harmless, because validation, ``find_best_configuration`` and
     ``determine_postprocessing`` look up the labels of the predictions there are, and no others.
     """
     known = {case.identifier for case in dataset.training}
-    by_cure: dict[str, set[str]] = {}
+    copies = folder / _COPIES
+    copied = {name for name in known if not copies.is_dir() or (copies / f"{name}{dataset.file_ending}").is_file()}
+    gone: dict[str, set[str]] = {}
+    lacking: dict[str, set[str]] = {}
     for plans, configuration, data in _data_folders(folder):
         default = plans == _PLANS and configuration in _CONFIGURATIONS
         cure = (
             again if default else f"run nnUNetv2_preprocess -d {dataset.handle} -plans_name {plans} -c {configuration}"
         )
-        by_cure.setdefault(cure, set()).update({path.stem for path in data.glob("*.pkl")} - known)
-    for cure, cases in by_cure.items():
-        if cases:
-            text = f"{counted(len(cases), 'case')} preprocessed, but no longer in imagesTr ({name_some(cases)})"
-            yield Finding("error", "preprocessed", text, cure, tuple(sorted(cases)))
+        there = {path.stem for path in data.glob("*.pkl")}
+        gone.setdefault(cure, set()).update(there - known)
+        if there:  # what has no copy either is told already
+            lacking.setdefault(cure, set()).update(copied - there)
+    for by_cure, what in ((gone, "preprocessed, but no longer in imagesTr"), (lacking, "not preprocessed to the end")):
+        for cure, cases in by_cure.items():
+            if cases:
+                text = f"{counted(len(cases), 'case')} {what} ({name_some(cases)})"
+                yield Finding("error", "preprocessed", text, cure, tuple(sorted(cases)))
 
 
 def _data_folders(folder: Path) -> Iterator[tuple[str, str, Path]]:
@@ -124,6 +132,8 @@ def _check_declarations(dataset: RawDataset, folder: Path, again: str) -> Iterat
     try:
         content = json.loads(copy.read_text(encoding="utf-8"))
         different = [key for key in _DECISIVE if content.get(key) != dataset.content.get(key)]
+        if recorded(content, "supervision") != recorded(dataset.content, "supervision"):
+            different.append("scribbles.supervision")
     except (OSError, ValueError, AttributeError):
         yield Finding("error", "preprocessed", f"{copy} is damaged", again)
         return

@@ -12,7 +12,7 @@ from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from scipy import ndimage
-from skimage.segmentation import expand_labels
+from scipy.spatial import KDTree
 
 from scribble_conversion.checking.case import Scope
 from scribble_conversion.checking.dataset import RawCase, RawDataset
@@ -158,14 +158,17 @@ def lost_strokes(
     components, number = ndimage.label(before == value, touching)
     if number == 0:
         return 0, 0
-    near = expand_labels(components, _REACH, spacing=tuple(spacing))
     found = np.nonzero(after == value)
     scale = np.asarray(before.shape) / np.asarray(after.shape)
     places = tuple(
         np.minimum(((axis_found + 0.5) * factor).astype(np.intp), size - 1)
         for axis_found, factor, size in zip(found, scale, before.shape, strict=True)
     )
-    return number, number - int(np.count_nonzero(np.unique(near[places])))
+    # strokes are few voxels of many, which a map of the distances to them would have to visit
+    strokes = np.nonzero(components)
+    nearest = KDTree(np.stack(strokes, 1) * spacing)
+    distances, which = nearest.query(np.stack(places, 1) * spacing, distance_upper_bound=_REACH * (1 + 1e-9))
+    return number, number - len(np.unique(components[strokes][which[np.isfinite(distances)]]))
 
 
 def _compare(

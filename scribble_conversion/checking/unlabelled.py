@@ -73,7 +73,7 @@ def check_unlabelled(
             "unlabelled",
             f"{counted(len(dense), 'case')} without unlabelled voxels ({name_some(dense)}), "
             "dense labels among scribbles",
-            'name them as "dense" under supervision in dataset.json, if that is meant',
+            'if that is meant, write "scribbles": {"supervision": {"CASE": "dense", ...}} into dataset.json',
             dense,
         )
 

@@ -67,7 +67,7 @@ def check_drawing(args: argparse.Namespace) -> None:
         raise UserError(f"--fraction has to be above 0 and at most 1, got {args.fraction:g}")
     if args.seed < 0:
         raise UserError(f"--seed has to be 0 or more, got {args.seed}")
-    check_picture(args.picture)
+    check_picture(args.picture, args.overwrite)
     choose_target(args.d, args.n, args.overwrite)
 
 

@@ -315,3 +315,15 @@ def test_patients_of_cases_that_came_after_the_training(
     file.write_text(json.dumps({"scribbles": {"patients": {**patients, "siteB-4-01": "3"}}}))
     assert main(COMMAND) == 0
     assert "fold 0 holds out cases of a single patient" in capsys.readouterr().out
+
+
+def test_labels_that_changed_since_the_training(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = json.loads((trained / "dataset.json").read_text())["labels"]
+    monkeypatch.setattr(calibrate, "_held_out", lambda *_: ["a", "b"])
+    monkeypatch.setattr(calibrate, "_preprocessed", lambda _: tmp_path)
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {**labels, "RV": labels["LV"], "LV": labels["RV"]}}))
+    assert main(COMMAND) == 1
+    assert "declares other labels than" in capsys.readouterr().err
+    assert not (trained / "fold_0" / CALIBRATED).exists()

@@ -15,6 +15,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from skimage import io
 
 from scribble_conversion.cli import main
+from scribble_conversion.generation import case_rng
 from tests.scribble_conversion.conftest import Acdc, write_volume
 from tests.scribble_conversion.dense_sources import (
     CASES,
@@ -390,3 +391,19 @@ def test_images_that_fit_no_pattern_are_told(raw: Path, tmp_path: Path, capsys: 
     write_volume(images / "odd.nii.gz", np.zeros((2, 4, 4), np.float32))
     assert _generate("--images", images, "--labels", labels, "--image-pattern", "{patient}_{case}") == 0
     assert f"note: --image-pattern leaves out of {images}: odd.nii.gz\n" in capsys.readouterr().out
+
+
+def test_a_picture_that_is_there_stays(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = write_raw_dataset(tmp_path / "given")
+    picture = tmp_path / "picture.png"
+    picture.write_text("mine")
+    assert _generate("--dataset", given, "--picture", picture) == 1
+    assert "exists already; replace it with --overwrite, or give another file" in capsys.readouterr().err
+    assert picture.read_text() == "mine"
+    assert _generate("--dataset", given, "--picture", picture, "--overwrite") == 0
+    assert io.imread(picture).std() > 10
+
+
+def test_names_that_are_no_utf_8_have_randomness_of_their_own() -> None:
+    first, second = (case_rng(0, name).random() for name in ("b\udcff", "b\udcfe"))
+    assert first != second

@@ -144,3 +144,13 @@ def test_a_json_file_that_cannot_be_written(
 def test_dense_label_has_the_shape_of_the_strokes() -> None:
     strokes, dense = scribbled_label(), dense_label()
     assert (dense[strokes != IGNORE] == strokes[strokes != IGNORE]).all()
+
+
+def test_findings_replace_findings_alone(sound: Acdc, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = tmp_path / "found.json"
+    for _ in range(2):
+        assert main(["check", "127", "-np", "1", "--json", str(found)]) == 0
+    kept = (sound.dataset / "dataset.json").read_bytes()
+    assert main(["check", "127", "-np", "1", "--json", str(sound.dataset / "dataset.json")]) == 1
+    assert "dataset.json is no list of findings, so it stays" in capsys.readouterr().err
+    assert (sound.dataset / "dataset.json").read_bytes() == kept

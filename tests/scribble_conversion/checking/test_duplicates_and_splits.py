@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -10,11 +11,14 @@ import SimpleITK as sitk
 
 from tests.scribble_conversion.checking.hands import (
     CASE,
+    IGNORE,
     OTHER,
+    SHAPE,
     SPACING,
     Lines,
     convert_strokes,
     edit_json,
+    edit_label,
     image,
     rename_cases,
 )
@@ -65,7 +69,57 @@ def test_a_patient_on_both_sides(sound: Acdc, check: Lines) -> None:
     edit_json(sound.dataset / "dataset.json", lambda content: content.pop("scribbles") and None)
     assert check() == [expected]  # by the names
     (sound.preprocessed / DATASET / "splits_final.json").rename(sound.dataset / "splits_final.json")
-    assert check() == [expected]  # before nnU-Net has one of its own
+    assert check() == [  # nnU-Net has none of its own, and makes some
+        expected,
+        f"warning: {sound.dataset / 'splits_final.json'} is not where nnU-Net looks for folds, so it makes others; "
+        f"copy it to {sound.preprocessed / DATASET}",
+    ]
+    (sound.preprocessed / DATASET).rmdir()
+    assert check() == [expected]
+
+
+def test_a_patient_spelled_in_two_ways_on_both_sides(sound: Acdc, check: Lines) -> None:
+    def spell(content: dict) -> None:
+        content["scribbles"]["patients"] |= {CASE: "Smith", "patient041_frame01": "smith"}
+
+    edit_json(sound.dataset / "dataset.json", spell)
+    assert any("fold 0 has 1 patient both in train and in val (Smith)" in line for line in check())
+
+
+def test_what_nnunet_makes_without_folds(sound: Acdc, check: Lines) -> None:
+    for folder in (sound.preprocessed / DATASET, sound.dataset):
+        (folder / "splits_final.json").unlink()
+    [line] = check()
+    assert line.startswith("error: there is no splits_final.json, and fold 0 as nnU-Net makes it has ")
+    assert "both in train and in val" in line
+    assert line.endswith("keeps all cases of a patient on one side, or convert with --split random")
+    for case in sound.cases()[:-4]:
+        image(sound, case).unlink()
+        (sound.dataset / "labelsTr" / f"{case}.nii.gz").unlink()
+        (sound.dataset / "labelsTr_dense" / f"{case}.nii.gz").unlink()
+    edit_json(sound.dataset / "dataset.json", lambda content: content.update(numTraining=4))
+    [line] = check()
+    assert line.startswith("warning: there is no splits_final.json, and nnU-Net makes no 5 folds of 4 cases; ")
+
+
+@pytest.mark.parametrize("side", ["train", "val"])
+def test_a_side_without_labels(sound: Acdc, check: Lines, side: str) -> None:
+    folds = sound.preprocessed / DATASET / "splits_final.json"
+    names = json.loads(folds.read_text())[0][side]
+    supervision = dict.fromkeys(names, "none")
+    edit_json(sound.dataset / "dataset.json", lambda content: content["scribbles"].update(supervision=supervision))
+    edit_json(folds, lambda content: content.__delitem__(slice(1, None)))
+    assert f"error: splits_final.json, fold 0 has no labelled case in {side}; name some that are" in check()
+
+
+def test_a_case_of_one_name_on_both_sides(sound: Acdc, check: Lines) -> None:
+    (sound.dataset / "imagesTs").mkdir()
+    write_volume(sound.dataset / "imagesTs" / image(sound).name, np.ones(SHAPE, np.int16).cumsum(2), spacing=SPACING)
+    line = check()[0]
+    assert line.startswith(f"error: 1 case of one name in imagesTr and in imagesTs ({CASE}); take each out of one side")
+    for path in (sound.dataset / "labelsTr").iterdir():  # what is drawn is still looked at
+        edit_label(path, lambda array: np.where(array == IGNORE, 0, array))
+    assert any("unlabelled voxels seem to be stored as 0" in line for line in check())
 
 
 def test_a_guessed_patient_on_both_sides_is_a_warning(sound: Acdc, check: Lines) -> None:

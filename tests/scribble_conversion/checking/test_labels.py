@@ -164,6 +164,15 @@ def test_dense_labels_are_told_from_strokes(sound: Acdc, check: Lines) -> None:
     assert line.startswith("warning: dataset.json declares no ignore label, so these are dense labels ")
 
 
+def test_regions_that_end_as_others(sound: Acdc, check: Lines) -> None:
+    """nnU-Net writes one region after the other, each as what the order has for it."""
+    declare(sound, labels=REGIONS, regions_class_order=[1, 3, 2])
+    assert any(
+        line.startswith("error: regions_class_order [1, 3, 2] turns label 2 into 3, 3 into 2 in every prediction; ")
+        for line in check()
+    )
+
+
 @pytest.mark.parametrize(("value", "name"), [(1, "RV"), (0, "background")])
 def test_a_class_that_is_not_scribbled(sound: Acdc, check: Lines, value: int, name: str) -> None:
     for number, case in enumerate(sound.cases(), start=1):

@@ -13,6 +13,7 @@ from tests.scribble_conversion.checking.hands import (
     IGNORE,
     Lines,
     declare,
+    edit_json,
     edit_label,
     image,
     label,
@@ -77,11 +78,29 @@ def test_a_case_gone_from_data_of_other_plans_is_told_with_the_command_that_rewr
     folder = preprocessed.preprocessed / DATASET
     for name in ("Small_2d_small", "abandoned"):  # no plans name the latter any more
         (folder / name).mkdir()
-        (folder / name / "patient001_frame01.pkl").touch()
+        for case in ("patient001_frame01", *preprocessed.cases()):
+            (folder / name / f"{case}.pkl").touch()
     assert check("--resampled-cases", "0") == [
         "error: 1 case preprocessed, but no longer in imagesTr (patient001_frame01); "
         "run nnUNetv2_preprocess -d 127 -plans_name Small -c 2d_small"
     ]
+
+
+def test_preprocessing_that_was_interrupted(preprocessed: Acdc, check: Lines) -> None:
+    """nnU-Net copies all labels before it begins."""
+    _write_plans(preprocessed, "nnUNetPlans", {"2d": {"data_identifier": "nnUNetPlans_2d"}})
+    (preprocessed.preprocessed / DATASET / "nnUNetPlans_2d" / f"{CASE}.pkl").unlink()
+    assert check("--resampled-cases", "0") == [
+        f"error: 1 case not preprocessed to the end ({CASE}); run nnUNetv2_plan_and_preprocess -d 127 --clean"
+    ]
+
+
+def test_a_supervision_that_the_training_does_not_know(preprocessed: Acdc, check: Lines) -> None:
+    def name(content: dict) -> None:
+        content["scribbles"]["supervision"] = {CASE: "dense"}
+
+    edit_json(preprocessed.dataset / "dataset.json", name)
+    assert any("was preprocessed with other scribbles.supervision than it declares now" in line for line in check())
 
 
 def test_an_image_newer_than_what_was_preprocessed_from_it(preprocessed: Acdc, check: Lines) -> None:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+import pytest
 import SimpleITK as sitk
+from scipy import ndimage
+from skimage.segmentation import expand_labels
 
+from scribble_conversion.checking import resampling
+from scribble_conversion.checking.resampling import lost_strokes
 from tests.scribble_conversion.checking.hands import (
     CASE,
     OTHER,
@@ -64,3 +70,34 @@ def test_a_damaged_plan(sound: Acdc, check: Lines) -> None:
     path.write_text('{"configurations": 3}')
     [line] = check()
     assert line.startswith(f"warning: {path} cannot be used as a plan")
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_strokes_are_counted_as_the_map_of_their_surroundings_counts_them(axis: int) -> None:
+    """Against scikit-image's map of what lies nearest, which visits every voxel."""
+    rng = np.random.default_rng(axis)
+    for _ in range(20):
+        before = (rng.random((6, 14, 15)) < 0.03).astype(np.int32)
+        after = (rng.random((6, 14, 15)) < 0.02).astype(np.int32)
+        touching = np.ones((3, 3, 3), dtype=bool)
+        np.moveaxis(touching, axis, 0)[[0, 2]] = False
+        components, number = ndimage.label(before, touching)
+        spacing = np.ones(3)
+        spacing[axis] = 1000
+        near = expand_labels(components, resampling._REACH, spacing=tuple(spacing))
+        kept = set(np.unique(near[after == 1])) - {0}
+        strokes, lost = lost_strokes(before, after, 1, axis)
+        assert strokes == number
+        assert abs(number - lost - len(kept)) <= len(_as_near(components, after, spacing))
+
+
+def _as_near(components: np.ndarray, after: np.ndarray, spacing: np.ndarray) -> list[np.ndarray]:
+    """Places as near to one stroke as to another, which either may have."""
+    voxels = np.argwhere(components)
+    ties = []
+    for place in np.argwhere(after == 1):
+        distances = np.linalg.norm((voxels - place) * spacing, axis=1)
+        nearest = voxels[distances <= distances.min() + 1e-9]
+        if distances.min() <= resampling._REACH and len({components[tuple(voxel)] for voxel in nearest}) > 1:
+            ties.append(place)
+    return ties

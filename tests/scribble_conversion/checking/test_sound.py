@@ -72,14 +72,14 @@ def make_png(folder: Path) -> Path:
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True)
     rng = np.random.default_rng(0)
-    for number in range(3):
+    for number in range(5):
         picture = rng.integers(0, 255, SHAPE[1:]).astype(np.uint8)
         io.imsave(folder / "imagesTr" / f"cells_{number}_0000.png", picture, check_contrast=False)
         io.imsave(folder / "labelsTr" / f"cells_{number}.png", scribbled_label()[0], check_contrast=False)
     content = {
         "channel_names": {"0": "light"},
         "labels": {"background": 0, "a": 1, "b": 2, "c": 3, "ignore": 4},
-        "numTraining": 3,
+        "numTraining": 5,
         "file_ending": ".png",
     }
     (folder / "dataset.json").write_text(json.dumps(content))
@@ -100,7 +100,7 @@ def test_pictures_with_opacity(tmp_path: Path, check: Lines) -> None:
     folder = make_png(tmp_path / "Dataset005_Cells")
     names = {"0": "R", "1": "G", "2": "B", "3": "A"}
     edit_json(folder / "dataset.json", lambda content: content.update(channel_names=names))
-    paths = [folder / "imagesTr" / f"cells_{number}_0000.png" for number in range(3)]
+    paths = [folder / "imagesTr" / f"cells_{number}_0000.png" for number in range(5)]
     for path in paths:
         picture = io.imread(path)
         io.imsave(path, np.stack([picture, picture, picture, np.full_like(picture, 255)], 2), check_contrast=False)
@@ -122,8 +122,8 @@ def test_a_picture_is_one_slice_whatever_the_axis(tmp_path: Path, axis: str, che
     page = tmp_path / "report.html"
     assert main(["report", str(folder), "-np", "1", "-o", str(page)]) == 0
     text = page.read_text("utf-8")
-    assert "<dt>Slices</dt><dd>3</dd>" in text
-    assert text.count('"total":1,"width":48,"height":48') == 3
+    assert "<dt>Slices</dt><dd>5</dd>" in text
+    assert text.count('"total":1,"width":48,"height":48') == 5
 
 
 def test_flat_volumes_and_2d_images(tmp_path: Path) -> None:
@@ -207,3 +207,15 @@ def test_scribbles_drawn_across_another_axis(sound: Acdc, check: Lines) -> None:
     edit_json(sound.dataset / "dataset.json", lambda content: content["scribbles"].update(drawing={"axis": "y"}))
     [line] = check()
     assert line.startswith("warning: 128 slices of 8 cases with structures, by the dense label, without any scribble (")
+
+
+def test_files_that_are_listed_may_have_any_name(sound: Acdc, check: Lines) -> None:
+    elsewhere = sound.root / "images_of_the_study"
+    elsewhere.mkdir()
+    listed = {}
+    for number, case in enumerate(sound.cases()):
+        path = elsewhere / f"scan{number}.nii.gz"
+        shutil.copy(sound.dataset / "imagesTr" / f"{case}_0000.nii.gz", path)
+        listed[case] = {"images": [str(path)], "label": str(sound.dataset / "labelsTr" / f"{case}.nii.gz")}
+    edit_json(sound.dataset / "dataset.json", lambda content: content.update(dataset=listed))
+    assert check() == []
