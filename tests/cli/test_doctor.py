@@ -171,7 +171,7 @@ def test_a_dataset_is_looked_at_on_request(
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True)
     rng = np.random.default_rng(0)
-    for case in ("a", "b"):
+    for case in "abcde":
         label = np.full((1, 30, 30), 2, dtype=np.uint8)
         label[0, 4, 3:20], label[0, 20, 3:20] = 0, 1
         for name, array in (("imagesTr", rng.random(label.shape)), ("labelsTr", label)):
@@ -180,12 +180,12 @@ def test_a_dataset_is_looked_at_on_request(
     declared = {
         "channel_names": {"0": "x"},
         "labels": {"background": 0, "line": 1, "ignore": 2},
-        "numTraining": 2,
+        "numTraining": 5,
         "file_ending": ".nii.gz",
     }
     (folder / "dataset.json").write_text(json.dumps(declared))
     assert main(["doctor", "-d", "7", "-np", "1"]) == 0
-    assert "ok:      Dataset007_Lines: nothing is wrong with its 2 cases" in capsys.readouterr().out
+    assert "ok:      Dataset007_Lines: nothing is wrong with its 5 cases" in capsys.readouterr().out
 
     (folder / "labelsTr" / "b.nii.gz").unlink()
     assert main(["doctor", "-d", "7", "-np", "1"]) == 1
