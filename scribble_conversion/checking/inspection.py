@@ -81,10 +81,8 @@ def inspect(
     inspection = Inspection(dataset, reader, facts, ())
     findings += _check_scribbles(inspection)
     findings += _check_thin(inspection, scope, processes, plans, resampled_cases)
-    tested_first = sorted(
-        zip(dataset.cases, facts, strict=True), key=lambda pair: not pair[0].test
-    )  # those trained win
-    digests = {found.identifier: found.digest for _, found in tested_first if found.digest is not None}
+    pairs = sorted(zip(dataset.cases, facts, strict=True), key=lambda pair: not pair[0].test)  # of one name the trained
+    digests = {found.identifier: found.digest for _, found in pairs if found.digest is not None}
     findings += check_duplicates(digests, frozenset(case.identifier for case in dataset.cases if case.test))
     findings += check_splits(dataset, digests)
     findings += check_held_out_cases(dataset)
