@@ -323,8 +323,9 @@ def test_frames_that_no_fold_trains_with_are_told(series: Acdc, capsys: pytest.C
     sides = {"train": ["patient022", "patient041", "patient081"], "val": ["patient021"]}
     cases = {side: [f"{name}_frame{f:02d}" for name in names for f in (1, 12)] for side, names in sides.items()}
     given = series.arguments("--other-frames", "2", "--split", str(file), "--overwrite")
-    for content, told in ((cases, True), (sides, False)):
-        file.write_text(json.dumps([content]))
+    turned = {"train": [*cases["val"], *cases["train"][2:]], "val": cases["train"][:2]}  # patient 22 validates here
+    for folds, told in (([cases], True), ([cases, turned], True), ([sides], False)):
+        file.write_text(json.dumps(folds))
         assert main(given) == 0
         said = "".join(capsys.readouterr())
-        assert ("warning: no fold trains with the unlabelled patient022_frame" in said) == told
+        assert ("warning: no fold trains with the unlabelled patient02" in said) == told

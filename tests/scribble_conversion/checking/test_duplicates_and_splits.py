@@ -117,7 +117,15 @@ def test_a_case_of_one_name_on_both_sides(sound: Acdc, check: Lines) -> None:
     write_volume(sound.dataset / "imagesTs" / image(sound).name, np.ones(SHAPE, np.int16).cumsum(2), spacing=SPACING)
     line = check()[0]
     assert line.startswith(f"error: 1 case of one name in imagesTr and in imagesTs ({CASE}); take each out of one side")
-    for path in (sound.dataset / "labelsTr").iterdir():  # what is drawn is still looked at
+    twin = image(sound, "patient041_frame01")
+    kept = twin.read_bytes()
+    shutil.copy(image(sound), twin)
+    assert any(f"with the same images (patient041_frame01 = {CASE})" in line for line in check())  # those trained with
+    twin.write_bytes(kept)
+    tests = sound.dataset / "imagesTs"
+    for case in set(sound.cases()) - {CASE}:  # what is drawn is still looked at
+        shutil.copy(tests / image(sound).name, tests / image(sound, case).name)
+    for path in (sound.dataset / "labelsTr").iterdir():
         edit_label(path, lambda array: np.where(array == IGNORE, 0, array))
     assert any("unlabelled voxels seem to be stored as 0" in line for line in check())
 

@@ -164,6 +164,19 @@ def test_dense_labels_are_told_from_strokes(sound: Acdc, check: Lines) -> None:
     assert line.startswith("warning: dataset.json declares no ignore label, so these are dense labels ")
 
 
+def test_supervision_of_an_unknown_kind(sound: Acdc, check: Lines) -> None:
+    declare(sound, scribbles={"supervision": {"patient021_frame01": "unlabelled"}})
+    assert (
+        'error: dataset.json has unlabelled under scribbles.supervision; write {"case": kind, ...} with the kinds '
+        "scribble, dense, none" in check()
+    )
+
+
+def test_nothing_but_background(sound: Acdc, check: Lines) -> None:
+    declare(sound, labels={"background": 0, "ignore": 1})
+    assert "error: dataset.json declares nothing besides background; add the structures" in check()
+
+
 def test_regions_that_end_as_others(sound: Acdc, check: Lines) -> None:
     """nnU-Net writes one region after the other, each as what the order has for it."""
     declare(sound, labels=REGIONS, regions_class_order=[1, 3, 2])
