@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Mapping
 
 NUMBERED_PATIENT = re.compile(r"(?P<patient>patient\d+)_.+", re.IGNORECASE)
 _NAMINGS = {"{patient}_frame{case}": re.compile(r"(?P<patient>[^/]+?)_frame[^/]+"), "patientN_{case}": NUMBERED_PATIENT}
 """The ways of naming that tell the patient and are recognised without being told: ACDC's, by frame or by phase."""
+
+
+def composed(name: str) -> str:
+    """A name with é as one character, which may be stored or typed as two, as macOS does."""
+    return unicodedata.normalize("NFC", name)
 
 
 def one_spelling(patients: Mapping[str, str]) -> dict[str, str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from scribble_conversion.console import UserError
+from scribble_conversion.naming import composed
 from scribble_conversion.source import Case, name_some
 
 
@@ -35,7 +35,7 @@ class PatientList:
             UserError: if a range runs backwards.
         """
         ranges, names = [], []
-        text = unicodedata.normalize("NFC", text)  # as the names of the cases are
+        text = composed(text)  # as the names of the cases are
         known = {name for case in cases for name in (case.patient, case.identifier)}
         for part in _parts(text, known):
             match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,6 +11,7 @@ from string import Formatter
 
 from scribble_conversion.console import UserError
 from scribble_conversion.formats.registry import ENDINGS, ending_of
+from scribble_conversion.naming import composed
 
 NUMBERED_CHANNEL = r"\d{4}"
 """nnU-Net's channels, ``0000`` and so on."""
@@ -88,12 +88,12 @@ class NamePattern:
             raise UserError(f"the pattern '{text}' names no case; write {option} with {{case}} or {{patient}} in it")
         if ending_of(text) is None:
             parts.append(f"(?i:{'|'.join(map(re.escape, ENDINGS))})")
-        return cls(text, re.compile(unicodedata.normalize("NFC", "".join(parts))))
+        return cls(text, re.compile(composed("".join(parts))))
 
     def match(self, file: Path, folder: Path) -> Named | None:
         """Hold a file below ``folder`` against the pattern; None if it does not fit."""
         name = file.relative_to(folder).as_posix() if "/" in self.text else file.name
-        name = unicodedata.normalize("NFC", name)  # é is one character, or two as macOS stores it
+        name = composed(name)
         match = self.expression.fullmatch(name)
         if match is None:
             return None

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scribble_conversion.codes import BACKGROUND, HIGHEST, LARGEST_CODE, require_code
+from scribble_conversion.codes import BACKGROUND, HIGHEST, LARGEST_CODE, listed, require_code
 from scribble_conversion.console import UserError
 from scribble_conversion.source import IGNORE_NAME, LabelValue, integers_of
 
@@ -67,17 +67,17 @@ def repair_labels(
     classes = {name: value for name, value in names.items() if name != called}
     value = _unlabelled(unlabelled, scribbles, dense, classes, ignored, notes)
     named = {code for codes in classes.values() for code in codes}
-    beyond = sorted(code for code in set(dense) - set(scribbles) - named if code > value)
-    if beyond:
-        raise UserError(
-            f"dense labels hold {', '.join(map(str, beyond))}, above {value} for unlabelled, which no scribble has and "
-            "dataset.json does not name; correct those labels, or name the class in dataset.json"
-        )
     found = (set(scribbles) | set(dense) | named | {0}) - {value}
     if min(found) < 0:
         raise UserError(f"there are negative labels ({min(found)}); give the label files that hold classes from 0 on")
     if len(found) > HIGHEST:
         raise UserError(f"there are {len(found)} different labels, more than {HIGHEST}; give label files, not images")
+    beyond = sorted(code for code in set(dense) - set(scribbles) - named if code > value)
+    if beyond:
+        raise UserError(
+            f"dense labels hold {listed(beyond)}, above {value} for unlabelled, which no scribble has and dataset.json "
+            "does not name; correct those labels, or name the class in dataset.json"
+        )
     new = {code: index for index, code in enumerate(sorted(found))}
     ignore = len(new)
     if any(code != index for code, index in new.items()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from scribble_conversion.console import UserError
+from scribble_conversion.naming import composed
 from scribble_conversion.source import Case, name_some
 
 FIVE_FOLD = "five-fold"
@@ -201,13 +201,13 @@ def read_folds(path: Path, cases: Sequence[Case]) -> list[Fold]:
         raise UserError(f"{path} is no valid JSON ({error}); write a list of folds with train and val") from error
     if not isinstance(content, list) or not content or not all(map(_is_fold, content)):
         raise UserError(f'{path} has to be a list of folds like {{"train": ["patient021"], "val": ["patient022"]}}')
-    folds = [{side: [_composed(entry) for entry in fold[side]] for side in ("train", "val")} for fold in content]
+    folds = [{side: [_named(entry) for entry in fold[side]] for side in ("train", "val")} for fold in content]
     return _checked_folds(folds, cases, str(path), f"from {path.name}")
 
 
-def _composed(entry: object) -> object:
-    """Names as those of the cases are: é as one character."""
-    return unicodedata.normalize("NFC", entry) if isinstance(entry, str) else entry
+def _named(entry: object) -> object:
+    """Names as those of the cases are; patients may be numbers."""
+    return composed(entry) if isinstance(entry, str) else entry
 
 
 def _checked_folds(

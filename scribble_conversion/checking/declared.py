@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from scribble_conversion.checking.dataset import RawDataset
 from scribble_conversion.checking.finding import Finding
+from scribble_conversion.codes import listed
 from scribble_conversion.recorded import scribble_notes
 from scribble_conversion.source import IGNORE_NAME, Supervision, name_some
 
@@ -41,7 +42,7 @@ def check_declared(dataset: RawDataset) -> Iterator[Finding]:
         yield Finding(
             "error",
             "labels",
-            f"dataset.json declares the labels {_listed(values)}, without {_listed(missing)}",
+            f"dataset.json declares the labels {listed(values)}, without {listed(missing)}",
             "nnU-Net demands consecutive integers: change dataset.json and the label files, or convert again",
         )
 
@@ -111,7 +112,3 @@ def _integers(value: object) -> list[Any]:
 
 def _is_background(value: object) -> bool:
     return all(str(integer) == "0" for integer in _integers(value))
-
-
-def _listed(values: list[int]) -> str:
-    return ", ".join(map(str, values[:10])) + (", …" if len(values) > 10 else "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from scribble_conversion.console import UserError
 from scribble_conversion.files import RAW, find_files, require_folder
 from scribble_conversion.formats.registry import common_ending, ending_of
-from scribble_conversion.naming import one_spelling
+from scribble_conversion.naming import composed, one_spelling
 from scribble_conversion.patterns import NUMBERED_CHANNEL, NamePattern
 from scribble_conversion.recorded import known_patients
 from scribble_conversion.source import Case, name_some
@@ -179,7 +178,7 @@ def _labels(folder: Path, images: Mapping[str, object], notes: list[str]) -> dic
     labels: dict[str, Path] = {}
     renamed = 0
     for file in _files(folder):
-        identifier = _composed(file.name[: -len(ending_of(file.name) or "")])
+        identifier = composed(file.name[: -len(ending_of(file.name) or "")])
         # ScribbleBench's own set-up script names the test labels of MSCMR like images
         if identifier not in images and identifier.endswith("_0000") and identifier[:-5] in images:
             identifier = identifier[:-5]
@@ -231,17 +230,14 @@ def _read_splits(data: Path, preprocessed: Path | None, notes: list[str]) -> Fol
     return folds or others
 
 
-def _composed(name: object) -> str:
-    """A name as those of the cases are: é as one character."""
-    return unicodedata.normalize("NFC", str(name))
-
-
 def _folds_of(folder: Path) -> Folds:
     path = folder / "splits_final.json"
     if not path.is_file():
         return ()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return tuple({side: tuple(map(_composed, fold[side])) for side in ("train", "val")} for fold in content)
+        return tuple(
+            {side: tuple(composed(str(name)) for name in fold[side]) for side in ("train", "val")} for fold in content
+        )
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return ()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from pathlib import Path
 from scribble_conversion.console import UserError
 from scribble_conversion.files import NIFTI_ENDINGS, find_files, require_folder, temporary_folder
 from scribble_conversion.hdf5 import HDF5_ENDINGS
-from scribble_conversion.naming import NUMBERED_PATIENT, one_spelling
+from scribble_conversion.naming import NUMBERED_PATIENT, composed, one_spelling
 from scribble_conversion.parallel import number_of_processes, run_all
 from scribble_conversion.readers.acdc import LABELS as ACDC_LABELS
 from scribble_conversion.readers.acdc import LICENCE, REFERENCE, UNLABELLED
@@ -127,7 +126,7 @@ def find_cases(data: Path) -> dict[str, _Files]:
     for file in find_files(data):
         if file.suffix.lower() not in HDF5_ENDINGS:
             continue
-        stem = unicodedata.normalize("NFC", file.stem)
+        stem = composed(file.stem)
         match = _SLICE.fullmatch(stem)
         files = cases.setdefault(match["case"] if match else stem, _Files())
         earlier = files.slices.get(int(match["number"])) if match else files.volume
@@ -179,8 +178,7 @@ def _find_originals(folder: Path, cases: Collection[str]) -> dict[str, Path]:
         ending = next((ending for ending in reversed(NIFTI_ENDINGS) if file.name.endswith(ending)), None)
         if ending is None:
             continue
-        name = unicodedata.normalize("NFC", file.name)
-        name = name.removesuffix(".gz").removesuffix(".nii").removesuffix("_0000")
+        name = composed(file.name).removesuffix(".gz").removesuffix(".nii").removesuffix("_0000")
         if name not in wanted:
             continue
         if name in originals:
